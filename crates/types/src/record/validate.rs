@@ -1,0 +1,255 @@
+//! The last place where bytes are doubted.
+
+use bytes::{Bytes, BytesMut};
+
+use super::header::{BatchHeader, Codec, HEADER_BYTES, TimestampType};
+use crate::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
+
+const MAGIC_AT: usize = 16;
+const CRC_AT: usize = 17;
+const ATTRIBUTES_AT: usize = 21;
+const MAX_TIMESTAMP_AT: usize = 35;
+/// Bytes before the length field's end: not counted by `batch_length`.
+const LENGTH_PREFIX: usize = 12;
+/// Attribute bits with a meaning: codec, timestamp type, transactional, control, delete horizon.
+const KNOWN_ATTRIBUTES: i16 = 0x7F;
+
+/// A batch whose layout, counts and checksum were checked. The records inside are not decoded.
+#[derive(Clone, Debug)]
+pub struct ValidatedBatch {
+    bytes: Bytes,
+    header: BatchHeader,
+}
+
+/// Why bytes are not a record batch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidBatch {
+    /// Fewer bytes than a header.
+    #[error("a record batch has {actual} bytes, a header alone has {HEADER_BYTES}")]
+    Short {
+        /// Bytes that came.
+        actual: usize,
+    },
+    /// The length field and the bytes disagree.
+    #[error("batch length says {declared} bytes in all, {actual} came")]
+    Length {
+        /// Bytes the length field asks for, itself included.
+        declared: i64,
+        /// Bytes that came.
+        actual: usize,
+    },
+    /// Not format 2.
+    #[error("batch format (magic) {found} is not supported; send format 2")]
+    Magic {
+        /// The format byte.
+        found: u8,
+    },
+    /// The checksum does not match.
+    #[error("batch checksum is {found:#010x}, the bytes give {expected:#010x}")]
+    Checksum {
+        /// Computed here.
+        expected: u32,
+        /// In the header.
+        found: u32,
+    },
+    /// A codec nobody assigned.
+    #[error("compression codec {bits} is unknown; use none, gzip, snappy, lz4 or zstd")]
+    UnknownCodec {
+        /// Attribute bits 0–2.
+        bits: i16,
+    },
+    /// Attribute bits nobody assigned.
+    #[error("attributes {attributes:#06x} have bits without meaning")]
+    Attributes {
+        /// All attribute bits.
+        attributes: i16,
+    },
+    /// Count and offset delta contradict each other, or the count is not positive.
+    #[error("record count {count} and last offset delta {last_offset_delta} do not fit together")]
+    Count {
+        /// The count field.
+        count: i32,
+        /// The delta field.
+        last_offset_delta: i32,
+    },
+    /// More records than bytes or than the limit allows.
+    #[error("record count {count} is above the limit of {limit}")]
+    TooManyRecords {
+        /// The count field.
+        count: i32,
+        /// What is allowed here.
+        limit: u32,
+    },
+    /// Timestamps contradict each other or lie before 1970.
+    #[error("timestamps are not valid: first {base}, largest {max}")]
+    Timestamps {
+        /// Timestamp of the first record.
+        base: TimestampMs,
+        /// Largest timestamp.
+        max: TimestampMs,
+    },
+    /// Producer id, epoch and sequence are not all set or all unset.
+    #[error("producer id {id}, epoch {epoch} and sequence {sequence} must be set together")]
+    Producer {
+        /// Producer id.
+        id: i64,
+        /// Producer epoch.
+        epoch: i16,
+        /// First sequence.
+        sequence: i32,
+    },
+    /// Transactional or control batches do not come from producers yet.
+    #[error("transactional and control batches are not accepted from producers")]
+    NotAllowed,
+}
+
+impl InvalidBatch {
+    /// The stable code of this refusal.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Magic { .. } | Self::UnknownCodec { .. } => ErrorCode::UnsupportedCodec,
+            Self::Timestamps { .. } => ErrorCode::InvalidTimestamp,
+            Self::Short { .. }
+            | Self::Length { .. }
+            | Self::Checksum { .. }
+            | Self::Attributes { .. }
+            | Self::Count { .. }
+            | Self::TooManyRecords { .. }
+            | Self::Producer { .. }
+            | Self::NotAllowed => ErrorCode::CorruptBatch,
+        }
+    }
+}
+
+impl ValidatedBatch {
+    /// Checks that `bytes` are exactly one well-formed batch, checksum included.
+    ///
+    /// # Errors
+    /// [`InvalidBatch`] names the field and what was expected.
+    pub fn parse(bytes: Bytes) -> Result<Self, InvalidBatch> {
+        let header = BatchHeader::decode(&bytes)
+            .ok_or(InvalidBatch::Short { actual: bytes.len() })?;
+        check_frame(&bytes, &header)?;
+        check_fields(&bytes, &header)?;
+        let expected = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
+        if expected != header.crc {
+            return Err(InvalidBatch::Checksum { expected, found: header.crc });
+        }
+        Ok(Self { bytes, header })
+    }
+
+    /// Checks the first batch of `bytes` and splits it off; what follows stays.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; `bytes` is then unchanged.
+    pub fn split_first(bytes: &mut Bytes) -> Result<Self, InvalidBatch> {
+        let header = BatchHeader::decode(bytes)
+            .ok_or(InvalidBatch::Short { actual: bytes.len() })?;
+        let declared = i64::from(header.batch_length) + LENGTH_PREFIX as i64;
+        let length = usize::try_from(declared)
+            .ok()
+            .filter(|length| (HEADER_BYTES..=bytes.len()).contains(length))
+            .ok_or(InvalidBatch::Length { declared, actual: bytes.len() })?;
+        let batch = Self::parse(bytes.slice(..length))?;
+        let _ = bytes.split_to(length);
+        Ok(batch)
+    }
+
+    /// The batch's bytes as they came.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The decoded header.
+    #[must_use]
+    pub const fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// Number of records, hence of offsets.
+    #[must_use]
+    pub fn record_count(&self) -> u32 {
+        u32::try_from(self.header.record_count).expect("checked positive")
+    }
+
+    /// The 16 first bytes with base offset and leader epoch set: the only ones that change at
+    /// apply. The rest of the stored batch is `bytes()[16..]`.
+    #[must_use]
+    pub fn stamped_prefix(&self, base: Offset, epoch: LeaderEpoch) -> [u8; 16] {
+        let mut prefix = [0; 16];
+        prefix[..8].copy_from_slice(&base.get().to_be_bytes());
+        prefix[8..12].copy_from_slice(&self.bytes[8..12]);
+        prefix[12..].copy_from_slice(&epoch.get().to_be_bytes());
+        prefix
+    }
+
+    /// The batch with the leader's time in every record (timestamp type log-append).
+    #[must_use]
+    pub fn with_log_append_time(&self, now: TimestampMs) -> Self {
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        let attributes = self.header.attributes | 0x08;
+        bytes[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
+        bytes[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.get().to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
+        bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+        let header = BatchHeader { attributes, max_timestamp: now, crc, ..self.header };
+        Self { bytes: bytes.freeze(), header }
+    }
+}
+
+fn check_frame(bytes: &Bytes, header: &BatchHeader) -> Result<(), InvalidBatch> {
+    if bytes[MAGIC_AT] != 2 {
+        return Err(InvalidBatch::Magic { found: bytes[MAGIC_AT] });
+    }
+    let declared = i64::from(header.batch_length) + LENGTH_PREFIX as i64;
+    if i64::try_from(bytes.len()) != Ok(declared) {
+        return Err(InvalidBatch::Length { declared, actual: bytes.len() });
+    }
+    Ok(())
+}
+
+fn check_fields(bytes: &Bytes, header: &BatchHeader) -> Result<(), InvalidBatch> {
+    let BatchHeader { attributes, record_count, last_offset_delta, .. } = *header;
+    let Some(codec) = Codec::from_bits(attributes) else {
+        return Err(InvalidBatch::UnknownCodec { bits: attributes & 0x07 });
+    };
+    if attributes & !KNOWN_ATTRIBUTES != 0 {
+        return Err(InvalidBatch::Attributes { attributes });
+    }
+    if record_count < 1 || last_offset_delta != record_count - 1 {
+        return Err(InvalidBatch::Count { count: record_count, last_offset_delta });
+    }
+    check_record_count(bytes.len(), codec, record_count)?;
+    let (base, max) = (header.base_timestamp, header.max_timestamp);
+    let is_create = header.timestamp_type() == TimestampType::Create;
+    if max.get() < 0 || (is_create && (base.get() < 0 || base > max)) {
+        return Err(InvalidBatch::Timestamps { base, max });
+    }
+    check_producer(header)
+}
+
+/// A plain record takes at least 7 bytes, so a count beyond that is a lie.
+fn check_record_count(bytes: usize, codec: Codec, count: i32) -> Result<(), InvalidBatch> {
+    let by_bytes = match codec {
+        Codec::None => u32::try_from((bytes - HEADER_BYTES) / 7).unwrap_or(u32::MAX),
+        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => u32::MAX,
+    };
+    let limit = crate::limits::BATCH_RECORDS_MAX.min(by_bytes);
+    if u32::try_from(count).is_ok_and(|count| count <= limit) {
+        Ok(())
+    } else {
+        Err(InvalidBatch::TooManyRecords { count, limit })
+    }
+}
+
+fn check_producer(header: &BatchHeader) -> Result<(), InvalidBatch> {
+    let id = header.producer_id.get();
+    let epoch = header.producer_epoch.get();
+    let sequence = header.base_sequence.get();
+    let is_unset = id == -1 && epoch == -1 && sequence == -1;
+    let is_set = id >= 0 && epoch >= 0 && sequence >= 0;
+    if is_unset || is_set { Ok(()) } else { Err(InvalidBatch::Producer { id, epoch, sequence }) }
+}

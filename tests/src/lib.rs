@@ -1,0 +1,1 @@
+//! End-to-end tests on real processes; one file per promise in `tests/`.
