@@ -1,2 +1,93 @@
-//! chores
-fn main() {}
+//! Chores of the project: `cargo xtask <verb>`.
+//!
+//! Nothing has to be installed beside Rust: what the build needs from the system, the verbs
+//! install themselves ([`packages`]).
+
+mod demo;
+mod packages;
+mod run;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+const USAGE: &str = "\
+Usage: cargo xtask <verb>
+
+  demo    build, start three nodes, publish, kill the leader, verify, clean up
+  test    build and run every test, real clusters included
+  check   formatting, lints, documentation, project rules; changes nothing
+  ci      check, then test: what .ci/run does
+  fix     format and apply what the lints suggest
+  tidy    project rules alone
+  docs    write the generated reference pages
+";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let verb = words.next().unwrap_or_default();
+    let rest: Vec<String> = words.collect();
+    match dispatch(&verb, &rest) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            run::say(USAGE);
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            run::say(&format!("xtask {verb}: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
+    match verb {
+        "demo" => demo::demo(rest)?,
+        "test" => test(rest)?,
+        "check" => check()?,
+        "ci" => check().and_then(|()| test(&[]))?,
+        "fix" => fix()?,
+        "tidy" => tidy::tidy()?,
+        "docs" => docs()?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn test(filters: &[String]) -> Result<()> {
+    packages::install()?;
+    // The tests on real processes start this binary.
+    run::cargo(&["build", "--package", "quipu-cli", "--bin", "quipu"])?;
+    let mut words = vec!["test", "--workspace", "--no-fail-fast"];
+    words.extend(filters.iter().map(String::as_str));
+    run::cargo(&words)
+}
+
+fn check() -> Result<()> {
+    packages::install()?;
+    run::cargo(&["fmt", "--all", "--check"])?;
+    tidy::tidy()?;
+    run::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    run::cargo_with(
+        &["doc", "--workspace", "--no-deps", "--document-private-items"],
+        &[("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links")],
+    )
+}
+
+fn fix() -> Result<()> {
+    packages::install()?;
+    run::cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty"])?;
+    run::cargo(&["fmt", "--all"])
+}
+
+fn docs() -> Result<()> {
+    packages::install()?;
+    for (page, words) in tidy::GENERATED {
+        let mut line = vec!["run", "--quiet", "--package", "quipu-cli", "--bin", "quipu", "--"];
+        line.extend(words.iter().copied());
+        std::fs::write(run::root().join(page), run::cargo_output(&line)?)?;
+        run::say(&format!("wrote {page}"));
+    }
+    Ok(())
+}

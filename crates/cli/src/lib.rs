@@ -1,1 +1,56 @@
-//! quipu-cli
+//! The `quipu` command: one file per verb.
+//!
+//! - Data goes to stdout, words for people to stderr; `-o json` is for scripts and stable.
+//! - Exit codes: 0 done · 1 failed · 2 usage · 3 not found · 4 denied · 5 unavailable or timed out ·
+//!   6 conflict ([`exit`]).
+//! - Must not know: how a cluster works inside. Verbs talk to it through `quipu-client`; only
+//!   `serve` and `dev` start one.
+//! - Start reading at [`args`].
+
+pub mod args;
+mod bench;
+mod cluster;
+mod config;
+mod connect;
+mod context;
+mod dev;
+mod errors;
+pub mod exit;
+mod journal;
+mod local;
+mod output;
+mod publish;
+mod serve;
+mod start_point;
+mod subscribe;
+mod topic;
+
+use std::process::ExitCode;
+
+use args::{Command, Invocation};
+
+/// Runs one invocation and reports its failure in words.
+#[must_use]
+pub fn run(invocation: Invocation) -> ExitCode {
+    let Invocation { global, command } = invocation;
+    let outcome = match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Dev(args) => dev::run(&args),
+        Command::Local(verb) => local::run(&global, verb),
+        Command::Topic(verb) => topic::run(&global, verb),
+        Command::Cluster(verb) => cluster::run(&global, verb),
+        Command::Pub(args) => publish::run(&global, args),
+        Command::Sub(args) => subscribe::run(&global, args),
+        Command::Replay(args) => subscribe::replay(&global, args),
+        Command::Bench(args) => bench::run(&global, args),
+        Command::Journal(verb) => journal::run(&global, verb),
+        Command::Config(verb) => config::run(verb),
+        Command::Context(verb) => context::run(&global, verb),
+        Command::Errors => errors::run(),
+        Command::Completion { shell } => args::completion(shell),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}

@@ -1,2 +1,9 @@
 //! The `quipu` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    quipu_cli::run(quipu_cli::args::Invocation::parse())
+}

@@ -1,9 +1,31 @@
 //! The 61 bytes before the records.
 
+use std::fmt;
+
 use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
 
 /// Bytes of the header: records start here.
 pub const HEADER_BYTES: usize = 61;
+
+/// Where each field of the header starts; the table in `docs/formats/record-batch.md`.
+pub(super) mod at {
+    pub(in super::super) const BASE_OFFSET: usize = 0;
+    pub(in super::super) const BATCH_LENGTH: usize = 8;
+    pub(in super::super) const LEADER_EPOCH: usize = 12;
+    pub(in super::super) const MAGIC: usize = 16;
+    pub(in super::super) const CRC: usize = 17;
+    pub(in super::super) const ATTRIBUTES: usize = 21;
+    pub(in super::super) const LAST_OFFSET_DELTA: usize = 23;
+    pub(in super::super) const BASE_TIMESTAMP: usize = 27;
+    pub(in super::super) const MAX_TIMESTAMP: usize = 35;
+    pub(in super::super) const PRODUCER_ID: usize = 43;
+    pub(in super::super) const PRODUCER_EPOCH: usize = 51;
+    pub(in super::super) const BASE_SEQUENCE: usize = 53;
+    pub(in super::super) const RECORD_COUNT: usize = 57;
+}
+
+/// The format byte of this layout.
+pub(super) const MAGIC: u8 = 2;
 
 /// How the records of a batch are compressed (attribute bits 0–2). Persisted; never reuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,6 +70,18 @@ impl Codec {
     }
 }
 
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
 /// Who set the timestamps (attribute bit 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TimestampType {
@@ -88,23 +122,88 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
+    /// Bytes up to the end of the length field: not counted by `batch_length`.
+    pub const LENGTH_PREFIX_BYTES: usize = 12;
+
+    /// Attribute bits of a codec and a timestamp type, all others zero.
+    #[must_use]
+    pub const fn attributes(codec: Codec, timestamp_type: TimestampType) -> i16 {
+        match timestamp_type {
+            TimestampType::Create => codec.bits(),
+            TimestampType::LogAppend => codec.bits() | 0x08,
+        }
+    }
+
+    /// Writes all fields, `crc` included, into the first 61 bytes of `out`.
+    ///
+    /// # Panics
+    /// When `out` is shorter.
+    pub fn encode_into(&self, out: &mut [u8]) {
+        put(out, at::BASE_OFFSET, self.base_offset.get().to_be_bytes());
+        put(out, at::BATCH_LENGTH, self.batch_length.to_be_bytes());
+        put(out, at::LEADER_EPOCH, self.leader_epoch.get().to_be_bytes());
+        put(out, at::MAGIC, [MAGIC]);
+        put(out, at::CRC, self.crc.to_be_bytes());
+        put(out, at::ATTRIBUTES, self.attributes.to_be_bytes());
+        put(
+            out,
+            at::LAST_OFFSET_DELTA,
+            self.last_offset_delta.to_be_bytes(),
+        );
+        put(
+            out,
+            at::BASE_TIMESTAMP,
+            self.base_timestamp.get().to_be_bytes(),
+        );
+        put(
+            out,
+            at::MAX_TIMESTAMP,
+            self.max_timestamp.get().to_be_bytes(),
+        );
+        put(out, at::PRODUCER_ID, self.producer_id.get().to_be_bytes());
+        put(
+            out,
+            at::PRODUCER_EPOCH,
+            self.producer_epoch.get().to_be_bytes(),
+        );
+        put(
+            out,
+            at::BASE_SEQUENCE,
+            self.base_sequence.get().to_be_bytes(),
+        );
+        put(out, at::RECORD_COUNT, self.record_count.to_be_bytes());
+    }
+
+    /// Computes the checksum of a whole batch, writes it into its field and returns it.
+    ///
+    /// # Panics
+    /// When `batch` is shorter than a header.
+    pub fn seal_checksum(batch: &mut [u8]) -> u32 {
+        let crc = crc32c::crc32c(&batch[at::ATTRIBUTES..]);
+        put(batch, at::CRC, crc.to_be_bytes());
+        crc
+    }
+
     /// Decodes the first 61 bytes; checks nothing but that they are there.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..HEADER_BYTES)?;
         Some(Self {
-            base_offset: Offset::new(u64::from_be_bytes(field(bytes, 0))),
-            batch_length: i32::from_be_bytes(field(bytes, 8)),
-            leader_epoch: LeaderEpoch::new(i32::from_be_bytes(field(bytes, 12))),
-            crc: u32::from_be_bytes(field(bytes, 17)),
-            attributes: i16::from_be_bytes(field(bytes, 21)),
-            last_offset_delta: i32::from_be_bytes(field(bytes, 23)),
-            base_timestamp: TimestampMs::new(i64::from_be_bytes(field(bytes, 27))),
-            max_timestamp: TimestampMs::new(i64::from_be_bytes(field(bytes, 35))),
-            producer_id: ProducerId::new(i64::from_be_bytes(field(bytes, 43))),
-            producer_epoch: ProducerEpoch::new(i16::from_be_bytes(field(bytes, 51))),
-            base_sequence: Sequence::new(i32::from_be_bytes(field(bytes, 53))),
-            record_count: i32::from_be_bytes(field(bytes, 57)),
+            base_offset: Offset::new(u64::from_be_bytes(field(bytes, at::BASE_OFFSET))),
+            batch_length: i32::from_be_bytes(field(bytes, at::BATCH_LENGTH)),
+            leader_epoch: LeaderEpoch::new(i32::from_be_bytes(field(bytes, at::LEADER_EPOCH))),
+            crc: u32::from_be_bytes(field(bytes, at::CRC)),
+            attributes: i16::from_be_bytes(field(bytes, at::ATTRIBUTES)),
+            last_offset_delta: i32::from_be_bytes(field(bytes, at::LAST_OFFSET_DELTA)),
+            base_timestamp: TimestampMs::new(i64::from_be_bytes(field(bytes, at::BASE_TIMESTAMP))),
+            max_timestamp: TimestampMs::new(i64::from_be_bytes(field(bytes, at::MAX_TIMESTAMP))),
+            producer_id: ProducerId::new(i64::from_be_bytes(field(bytes, at::PRODUCER_ID))),
+            producer_epoch: ProducerEpoch::new(i16::from_be_bytes(field(
+                bytes,
+                at::PRODUCER_EPOCH,
+            ))),
+            base_sequence: Sequence::new(i32::from_be_bytes(field(bytes, at::BASE_SEQUENCE))),
+            record_count: i32::from_be_bytes(field(bytes, at::RECORD_COUNT)),
         })
     }
 
@@ -117,7 +216,11 @@ impl BatchHeader {
     /// Who set the timestamps.
     #[must_use]
     pub const fn timestamp_type(&self) -> TimestampType {
-        if self.attributes & 0x08 == 0 { TimestampType::Create } else { TimestampType::LogAppend }
+        if self.attributes & 0x08 == 0 {
+            TimestampType::Create
+        } else {
+            TimestampType::LogAppend
+        }
     }
 
     /// Whether the batch belongs to a transaction.
@@ -137,6 +240,10 @@ impl BatchHeader {
     pub const fn is_idempotent(&self) -> bool {
         self.producer_id.get() >= 0
     }
+}
+
+fn put<const N: usize>(out: &mut [u8], at: usize, bytes: [u8; N]) {
+    out[at..at + N].copy_from_slice(&bytes);
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

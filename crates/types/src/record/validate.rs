@@ -2,17 +2,18 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::header::{BatchHeader, Codec, HEADER_BYTES, TimestampType};
-use crate::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
+use super::header::{BatchHeader, Codec, HEADER_BYTES, MAGIC, TimestampType, at};
+use crate::{
+    ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs, limits,
+};
 
-const MAGIC_AT: usize = 16;
-const CRC_AT: usize = 17;
-const ATTRIBUTES_AT: usize = 21;
-const MAX_TIMESTAMP_AT: usize = 35;
-/// Bytes before the length field's end: not counted by `batch_length`.
-const LENGTH_PREFIX: usize = 12;
+const LENGTH_PREFIX: usize = BatchHeader::LENGTH_PREFIX_BYTES;
+/// Bytes of the smallest record: length, attributes, two deltas, two null fields, no header.
+const RECORD_BYTES_MIN: usize = 7;
 /// Attribute bits with a meaning: codec, timestamp type, transactional, control, delete horizon.
 const KNOWN_ATTRIBUTES: i16 = 0x7F;
+/// Those of them that no producer sets: all but the codec.
+const SYSTEM_ATTRIBUTES: i16 = KNOWN_ATTRIBUTES & !0x07;
 
 /// A batch whose layout, counts and checksum were checked. The records inside are not decoded.
 #[derive(Clone, Debug)]
@@ -99,8 +100,20 @@ pub enum InvalidBatch {
         /// First sequence.
         sequence: i32,
     },
-    /// Transactional or control batches do not come from producers yet.
-    #[error("transactional and control batches are not accepted from producers")]
+    /// A timestamp too far ahead of the leader's clock.
+    #[error("timestamp {max} is ahead of {latest}, the latest one accepted now")]
+    FutureTimestamp {
+        /// Largest timestamp of the batch.
+        max: TimestampMs,
+        /// The leader's clock plus the tolerance.
+        latest: TimestampMs,
+    },
+    /// Attributes that only the system sets: transactional, control, log-append time, delete
+    /// horizon.
+    #[error(
+        "transactional, control, log-append-time and delete-horizon batches are not accepted \
+         from producers"
+    )]
     NotAllowed,
 }
 
@@ -110,7 +123,7 @@ impl InvalidBatch {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Magic { .. } | Self::UnknownCodec { .. } => ErrorCode::UnsupportedCodec,
-            Self::Timestamps { .. } => ErrorCode::InvalidTimestamp,
+            Self::Timestamps { .. } | Self::FutureTimestamp { .. } => ErrorCode::InvalidTimestamp,
             Self::Short { .. }
             | Self::Length { .. }
             | Self::Checksum { .. }
@@ -129,13 +142,17 @@ impl ValidatedBatch {
     /// # Errors
     /// [`InvalidBatch`] names the field and what was expected.
     pub fn parse(bytes: Bytes) -> Result<Self, InvalidBatch> {
-        let header = BatchHeader::decode(&bytes)
-            .ok_or(InvalidBatch::Short { actual: bytes.len() })?;
+        let header = BatchHeader::decode(&bytes).ok_or(InvalidBatch::Short {
+            actual: bytes.len(),
+        })?;
         check_frame(&bytes, &header)?;
         check_fields(&bytes, &header)?;
-        let expected = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
+        let expected = crc32c::crc32c(&bytes[at::ATTRIBUTES..]);
         if expected != header.crc {
-            return Err(InvalidBatch::Checksum { expected, found: header.crc });
+            return Err(InvalidBatch::Checksum {
+                expected,
+                found: header.crc,
+            });
         }
         Ok(Self { bytes, header })
     }
@@ -145,16 +162,38 @@ impl ValidatedBatch {
     /// # Errors
     /// As [`Self::parse`]; `bytes` is then unchanged.
     pub fn split_first(bytes: &mut Bytes) -> Result<Self, InvalidBatch> {
-        let header = BatchHeader::decode(bytes)
-            .ok_or(InvalidBatch::Short { actual: bytes.len() })?;
+        let header = BatchHeader::decode(bytes).ok_or(InvalidBatch::Short {
+            actual: bytes.len(),
+        })?;
         let declared = i64::from(header.batch_length) + LENGTH_PREFIX as i64;
         let length = usize::try_from(declared)
             .ok()
             .filter(|length| (HEADER_BYTES..=bytes.len()).contains(length))
-            .ok_or(InvalidBatch::Length { declared, actual: bytes.len() })?;
+            .ok_or(InvalidBatch::Length {
+                declared,
+                actual: bytes.len(),
+            })?;
         let batch = Self::parse(bytes.slice(..length))?;
         let _ = bytes.split_to(length);
         Ok(batch)
+    }
+
+    /// What a producer may send beyond a well-formed batch: users' records only, none more than
+    /// [`limits::TIMESTAMP_AHEAD_MS_MAX`] ahead of the leader's clock `now`.
+    ///
+    /// # Errors
+    /// [`InvalidBatch::NotAllowed`], [`InvalidBatch::FutureTimestamp`].
+    pub fn check_from_producer(&self, now: TimestampMs) -> Result<(), InvalidBatch> {
+        if self.header.attributes & SYSTEM_ATTRIBUTES != 0 {
+            return Err(InvalidBatch::NotAllowed);
+        }
+        let latest = now.get().saturating_add(limits::TIMESTAMP_AHEAD_MS_MAX);
+        let (max, latest) = (self.header.max_timestamp, TimestampMs::new(latest));
+        if max > latest {
+            Err(InvalidBatch::FutureTimestamp { max, latest })
+        } else {
+            Ok(())
+        }
     }
 
     /// The batch's bytes as they came.
@@ -167,6 +206,12 @@ impl ValidatedBatch {
     #[must_use]
     pub const fn header(&self) -> &BatchHeader {
         &self.header
+    }
+
+    /// How the records are compressed.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.header.codec().expect("checked known")
     }
 
     /// Number of records, hence of offsets.
@@ -189,38 +234,98 @@ impl ValidatedBatch {
     /// The batch with the leader's time in every record (timestamp type log-append).
     #[must_use]
     pub fn with_log_append_time(&self, now: TimestampMs) -> Self {
-        let mut bytes = BytesMut::from(&self.bytes[..]);
         let attributes = self.header.attributes | 0x08;
-        bytes[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
-        bytes[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.get().to_be_bytes());
-        let crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
-        bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
-        let header = BatchHeader { attributes, max_timestamp: now, crc, ..self.header };
-        Self { bytes: bytes.freeze(), header }
+        let mut batch = self.clone();
+        batch.rewrite(BatchHeader {
+            attributes,
+            max_timestamp: now,
+            ..self.header
+        });
+        batch
+    }
+
+    /// Sets the idempotent producer: a client does so once, when the batch leaves for the broker,
+    /// so that a retry sends the same bytes. −1 in all three means none.
+    ///
+    /// Copies the batch only when its bytes are shared.
+    ///
+    /// # Errors
+    /// [`InvalidBatch::Producer`] unless the three are all set or all unset.
+    pub fn set_producer(
+        &mut self,
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        base_sequence: Sequence,
+    ) -> Result<(), InvalidBatch> {
+        let header = BatchHeader {
+            producer_id: id,
+            producer_epoch: epoch,
+            base_sequence,
+            ..self.header
+        };
+        check_producer(&header)?;
+        self.rewrite(header);
+        Ok(())
+    }
+
+    /// A batch that was made here, correct by construction.
+    pub(super) fn built(bytes: Bytes, header: BatchHeader) -> Self {
+        debug_assert_eq!(
+            Self::parse(bytes.clone()).map(|batch| batch.header),
+            Ok(header),
+            "a built batch passes the check"
+        );
+        Self { bytes, header }
+    }
+
+    /// Replaces the header, with a fresh checksum.
+    fn rewrite(&mut self, header: BatchHeader) {
+        let mut bytes = std::mem::take(&mut self.bytes)
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        header.encode_into(&mut bytes);
+        let crc = BatchHeader::seal_checksum(&mut bytes);
+        self.bytes = bytes.freeze();
+        self.header = BatchHeader { crc, ..header };
     }
 }
 
 fn check_frame(bytes: &Bytes, header: &BatchHeader) -> Result<(), InvalidBatch> {
-    if bytes[MAGIC_AT] != 2 {
-        return Err(InvalidBatch::Magic { found: bytes[MAGIC_AT] });
+    if bytes[at::MAGIC] != MAGIC {
+        return Err(InvalidBatch::Magic {
+            found: bytes[at::MAGIC],
+        });
     }
     let declared = i64::from(header.batch_length) + LENGTH_PREFIX as i64;
     if i64::try_from(bytes.len()) != Ok(declared) {
-        return Err(InvalidBatch::Length { declared, actual: bytes.len() });
+        return Err(InvalidBatch::Length {
+            declared,
+            actual: bytes.len(),
+        });
     }
     Ok(())
 }
 
 fn check_fields(bytes: &Bytes, header: &BatchHeader) -> Result<(), InvalidBatch> {
-    let BatchHeader { attributes, record_count, last_offset_delta, .. } = *header;
+    let BatchHeader {
+        attributes,
+        record_count,
+        last_offset_delta,
+        ..
+    } = *header;
     let Some(codec) = Codec::from_bits(attributes) else {
-        return Err(InvalidBatch::UnknownCodec { bits: attributes & 0x07 });
+        return Err(InvalidBatch::UnknownCodec {
+            bits: attributes & 0x07,
+        });
     };
     if attributes & !KNOWN_ATTRIBUTES != 0 {
         return Err(InvalidBatch::Attributes { attributes });
     }
     if record_count < 1 || last_offset_delta != record_count - 1 {
-        return Err(InvalidBatch::Count { count: record_count, last_offset_delta });
+        return Err(InvalidBatch::Count {
+            count: record_count,
+            last_offset_delta,
+        });
     }
     check_record_count(bytes.len(), codec, record_count)?;
     let (base, max) = (header.base_timestamp, header.max_timestamp);
@@ -234,10 +339,10 @@ fn check_fields(bytes: &Bytes, header: &BatchHeader) -> Result<(), InvalidBatch>
 /// A plain record takes at least 7 bytes, so a count beyond that is a lie.
 fn check_record_count(bytes: usize, codec: Codec, count: i32) -> Result<(), InvalidBatch> {
     let by_bytes = match codec {
-        Codec::None => u32::try_from((bytes - HEADER_BYTES) / 7).unwrap_or(u32::MAX),
+        Codec::None => u32::try_from((bytes - HEADER_BYTES) / RECORD_BYTES_MIN).unwrap_or(u32::MAX),
         Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => u32::MAX,
     };
-    let limit = crate::limits::BATCH_RECORDS_MAX.min(by_bytes);
+    let limit = limits::BATCH_RECORDS_MAX.min(by_bytes);
     if u32::try_from(count).is_ok_and(|count| count <= limit) {
         Ok(())
     } else {
@@ -251,5 +356,13 @@ fn check_producer(header: &BatchHeader) -> Result<(), InvalidBatch> {
     let sequence = header.base_sequence.get();
     let is_unset = id == -1 && epoch == -1 && sequence == -1;
     let is_set = id >= 0 && epoch >= 0 && sequence >= 0;
-    if is_unset || is_set { Ok(()) } else { Err(InvalidBatch::Producer { id, epoch, sequence }) }
+    if is_unset || is_set {
+        Ok(())
+    } else {
+        Err(InvalidBatch::Producer {
+            id,
+            epoch,
+            sequence,
+        })
+    }
 }

@@ -1,0 +1,45 @@
+//! The way to a cluster.
+
+use std::future::Future;
+
+use anyhow::{Context, ensure};
+use quipu_client::Client;
+
+use crate::args::Global;
+use crate::context;
+
+/// Runs a verb's asynchronous part on a small runtime.
+///
+/// # Errors
+/// When the runtime cannot be made, or the part fails.
+pub(crate) fn block_on<T>(part: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(part)
+}
+
+/// Connects to the cluster the flags, the environment or the context name.
+///
+/// # Errors
+/// When no address answers: every one is named with its reason.
+pub(crate) async fn client(global: &Global) -> anyhow::Result<Client> {
+    to(&context::servers(global)?).await
+}
+
+async fn to(servers: &str) -> anyhow::Result<Client> {
+    let url = if servers.contains("://") { servers.to_owned() } else { format!("quipu://{servers}") };
+    Ok(Client::builder(url).service("quipu-cli").connect().await?)
+}
+
+/// Whether the cluster at these addresses calls itself healthy.
+///
+/// # Errors
+/// Its problems, or why it cannot be asked.
+pub(crate) async fn healthy(servers: &str) -> anyhow::Result<()> {
+    let cluster = to(servers).await?.describe_cluster().await?;
+    ensure!(cluster.is_healthy, "{}", cluster.problems.join("; "));
+    Ok(())
+}

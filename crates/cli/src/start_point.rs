@@ -1,0 +1,54 @@
+//! What users write for places, times, durations, sizes and codecs.
+
+use std::time::Duration;
+
+use quipu_client::{End, Start};
+use quipu_types::ByteCount;
+use quipu_types::record::Codec;
+
+use crate::exit::Failure;
+
+/// `start`, `end`, `42`, `-10`, `@2026-01-01T00:00Z`, `@-1h`.
+pub(crate) fn start(text: &str) -> anyhow::Result<Start> {
+    text.parse().map_err(|error| Failure::usage(format!("--from {text}: {error}")))
+}
+
+/// `never`, `end`, `42`, `@2026-01-01T00:00Z`.
+pub(crate) fn end(text: &str) -> anyhow::Result<End> {
+    text.parse().map_err(|error| Failure::usage(format!("--until {text}: {error}")))
+}
+
+/// `30s`, `2m`.
+pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| Failure::usage(format!("{text:?} is not a duration, for example 30s or 2m")))
+}
+
+/// `64KiB`.
+pub(crate) fn bytes(text: &str) -> anyhow::Result<usize> {
+    let count: ByteCount =
+        text.parse().map_err(|error: quipu_types::InvalidByteCount| Failure::usage(error.to_string()))?;
+    Ok(usize::try_from(count.get())?)
+}
+
+/// `none`, `lz4`, `zstd`, `snappy`, `gzip`.
+pub(crate) fn codec(text: &str) -> anyhow::Result<Codec> {
+    match text {
+        "none" => Ok(Codec::None),
+        "lz4" => Ok(Codec::Lz4),
+        "zstd" => Ok(Codec::Zstd),
+        "snappy" => Ok(Codec::Snappy),
+        "gzip" => Ok(Codec::Gzip),
+        other => Err(Failure::usage(format!(
+            "--compression {other}: none, lz4, zstd, snappy or gzip"
+        ))),
+    }
+}
+
+/// RFC 3339, UTC, milliseconds.
+pub(crate) fn time(timestamp_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(timestamp_ms)
+        .map_or_else(|_| timestamp_ms.to_string(), |time| format!("{time:.3}"))
+}

@@ -1,0 +1,148 @@
+//! `quipu topic`: creates, shows, changes and deletes topics.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, IsTerminal};
+
+use quipu_client::{NewTopic, TopicDescription};
+use quipu_types::ErrorCode;
+
+use crate::args::{Format, Global, TopicVerb};
+use crate::cluster::{join, optional};
+use crate::exit::Failure;
+use crate::{connect, output};
+
+/// Runs the verb.
+pub(crate) fn run(global: &Global, verb: TopicVerb) -> anyhow::Result<()> {
+    connect::block_on(async {
+        let client = connect::client(global).await?;
+        match verb {
+            TopicVerb::Create { name, partitions, replication, config, dry_run, if_not_exists } => {
+                let topic = NewTopic {
+                    name,
+                    partitions,
+                    replication,
+                    config: pairs(&config)?,
+                    validate_only: dry_run,
+                };
+                create(global, &client, topic, if_not_exists).await
+            }
+            TopicVerb::List => list(global, &client.list_topics().await?),
+            TopicVerb::Describe { name } => {
+                describe(global, &client.describe_topic(&name).await?)
+            }
+            TopicVerb::Delete { name, yes } => {
+                confirm(&name, yes, "deletes the topic and all its events")?;
+                client.delete_topic(&name).await?;
+                output::note(&format!("topic {name} is deleted"));
+                Ok(())
+            }
+            TopicVerb::Alter { name, config, reset, dry_run } => {
+                let set = pairs(&config)?;
+                describe(global, &client.alter_topic(&name, set, reset, dry_run).await?)
+            }
+            TopicVerb::Trim { name, partition, before, yes } => {
+                confirm(&name, yes, "deletes events for good")?;
+                let log_start = client.delete_records(&name, partition, before).await?;
+                output::note(&format!("{name}/{partition} starts at offset {log_start}"));
+                Ok(())
+            }
+        }
+    })
+}
+
+async fn create(
+    global: &Global,
+    client: &quipu_client::Client,
+    topic: NewTopic,
+    if_not_exists: bool,
+) -> anyhow::Result<()> {
+    let (name, is_dry) = (topic.name.clone(), topic.validate_only);
+    match client.create_topic(topic).await {
+        Ok(_) if is_dry => {
+            output::note(&format!("topic {name} could be created"));
+            Ok(())
+        }
+        Ok(created) => describe(global, &created),
+        Err(error) if if_not_exists && error.code() == Some(ErrorCode::TopicExists) => {
+            output::note(&format!("topic {name} exists already"));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn list(global: &Global, topics: &[TopicDescription]) -> anyhow::Result<()> {
+    match global.output {
+        Format::Json => output::json(&topics),
+        Format::Raw => topics.iter().try_for_each(|topic| output::line(&topic.name)),
+        Format::Table => {
+            let rows = topics.iter().map(|topic| {
+                vec![
+                    topic.name.clone(),
+                    topic.partitions.len().to_string(),
+                    topic.replication.to_string(),
+                    topic.topic_id.to_string(),
+                ]
+            });
+            output::table(&["topic", "partitions", "replication", "id"], rows)
+        }
+    }
+}
+
+fn describe(global: &Global, topic: &TopicDescription) -> anyhow::Result<()> {
+    if global.output == Format::Json {
+        return output::json(topic);
+    }
+    output::line(&format!(
+        "topic {}   id {}   replication {}",
+        topic.name, topic.topic_id, topic.replication
+    ))?;
+    let partitions = topic.partitions.iter().map(|partition| {
+        vec![
+            partition.index.to_string(),
+            optional(partition.leader_node),
+            join(&partition.replica_nodes),
+            partition.shard.to_string(),
+            optional(partition.log_start),
+            optional(partition.high_watermark),
+            optional(partition.size_bytes),
+        ]
+    });
+    let header = ["partition", "leader", "replicas", "shard", "start", "end", "bytes"];
+    output::table(&header, partitions)?;
+    let config = topic.config.iter().map(|entry| {
+        let origin = if entry.is_default { "default" } else { "set" };
+        vec![entry.key.clone(), entry.value.clone(), origin.to_owned()]
+    });
+    output::table(&["setting", "value", "origin"], config)
+}
+
+/// `key=value` flags as a map.
+fn pairs(flags: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    flags
+        .iter()
+        .map(|flag| {
+            let (key, value) = flag
+                .split_once('=')
+                .ok_or_else(|| Failure::usage(format!("--config {flag}: write key=value")))?;
+            Ok((key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// Asks for the name before something is lost.
+fn confirm(name: &str, yes: bool, what: &str) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("this {what}: pass --yes")));
+    }
+    output::note(&format!("this {what}. Type {name} to go on:"));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == name {
+        return Ok(());
+    }
+    Err(Failure::usage("not confirmed; nothing was changed"))
+}

@@ -1,0 +1,128 @@
+//! What an operator may set, and what openraft is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::{SnapshotPolicy, StepDownPolicy};
+
+/// Settings of consensus, alike on all nodes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How often a leader speaks up. Default 150 ms. Well below `election_timeout_min`.
+    pub heartbeat_interval: Duration,
+    /// The least a follower waits for its leader. Default 750 ms: several heartbeats, and above
+    /// the stalls of a busy disk.
+    pub election_timeout_min: Duration,
+    /// The most a follower waits, and how long a leader is trusted without a sign. Default
+    /// 1500 ms.
+    pub election_timeout_max: Duration,
+    /// A node unheard of for so long counts as dead, even though its connections stand. Default
+    /// 1500 ms.
+    pub silence_max: Duration,
+    /// After a leader's node died, the n-th live voter waits n times this before it campaigns, so
+    /// that votes do not split. Default 100 ms.
+    pub rank_delay: Duration,
+    /// How long the oldest unanswered append may take before its session starts anew. Default 2 s.
+    pub append_timeout: Duration,
+    /// How long to wait for a connection. Default 1 s.
+    pub connect_timeout: Duration,
+    /// First pause between attempts to connect; doubles, with jitter. Default 50 ms.
+    pub reconnect_min: Duration,
+    /// Longest pause between attempts to connect. Default 1 s.
+    pub reconnect_max: Duration,
+    /// Entries a checkpoint leaves in the journal for followers that lag a little. Default 4,096.
+    pub entries_kept: u64,
+    /// Bytes it leaves at most, whatever `entries_kept` says; never fewer than 256 entries.
+    /// Default 64 MiB.
+    pub bytes_kept: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_millis(150),
+            election_timeout_min: Duration::from_millis(750),
+            election_timeout_max: Duration::from_millis(1_500),
+            silence_max: Duration::from_millis(1_500),
+            rank_delay: Duration::from_millis(100),
+            append_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(1),
+            reconnect_min: Duration::from_millis(50),
+            reconnect_max: Duration::from_secs(1),
+            entries_kept: 4_096,
+            bytes_kept: 64 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// Checks that the settings fit together.
+    ///
+    /// # Errors
+    /// A sentence about the first that does not.
+    pub fn validate(&self) -> Result<(), String> {
+        self.raft().map(drop)
+    }
+
+    /// openraft's settings, each with its reason.
+    pub(crate) fn raft(&self) -> Result<Arc<openraft::Config>, String> {
+        let election_timeout_max = millis(self.election_timeout_max);
+        let config = openraft::Config {
+            cluster_name: "quipu".to_owned(),
+            heartbeat_interval: millis(self.heartbeat_interval),
+            election_timeout_min: millis(self.election_timeout_min),
+            election_timeout_max,
+            // Counted in entries only; the log reader bounds the bytes.
+            max_payload_entries: 256,
+            // Checkpoints are ours: see `Group::checkpoint`.
+            snapshot_policy: SnapshotPolicy::Never,
+            // Purging is ours too: never by itself.
+            max_in_snapshot_log_to_keep: u64::MAX,
+            purge_batch_size: 1,
+            // Bounds; tokio allocates lazily. Far above `BUNDLES_IN_FLIGHT_MAX`.
+            api_channel_size: Some(4_096),
+            notification_channel_size: Some(4_096),
+            state_machine_channel_size: Some(1_024),
+            // Waiting for company is done in the bundler, not inside Raft.
+            api_batch_linger_ms: 0,
+            log_stage_capacity: Some(1),
+            removed_leader_step_down: StepDownPolicy::Never,
+            // Frees a leader that followers still hear but that cannot reach a quorum.
+            quorum_loss_probe_interval: Some(2 * election_timeout_max + 1),
+            enable_pre_vote: Some(true),
+            // openraft would cut a follower's log back: never right for us.
+            allow_log_reversion: Some(false),
+            // Mandatory: a leader that lost its unflushed tail must not resume its term, or
+            // it gives acknowledged entries' places to others (docs/design OPENRAFT A.9).
+            enable_leader_restore: Some(false),
+            ..openraft::Config::default()
+        };
+        config.validate().map(Arc::new).map_err(|error| error.to_string())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when someone takes the line out: with the default, acknowledged writes are lost.
+    #[test]
+    fn a_restarted_leader_never_resumes_its_term() {
+        let raft = Config::default().raft().expect("the defaults are valid");
+        assert_eq!(raft.enable_leader_restore, Some(false));
+        assert_eq!(raft.allow_log_reversion, Some(false));
+        assert_eq!(raft.enable_pre_vote, Some(true));
+        assert_eq!(raft.snapshot_policy, SnapshotPolicy::Never);
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let config =
+            Config { heartbeat_interval: Duration::from_secs(5), ..Config::default() };
+        assert!(config.validate().is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! One open file.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+
+/// An open file. All calls block; positions are explicit, so that handles can be shared.
+pub trait DiskFile: Send + Sync + fmt::Debug {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it has no bytes.
+    ///
+    /// # Errors
+    /// As [`Self::len`].
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads at most `buf.len()` bytes; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Fills `buf`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file ends before.
+    fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let position = at + u64::try_from(done).expect("a buffer's length fits in 64 bits");
+            match self.read_at(&mut buf[done..], position)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `buf`, extending the file as needed.
+    ///
+    /// # Errors
+    /// `StorageFull`, or as the operating system says; an unknown part may have been written.
+    fn write_all_at(&self, buf: &[u8], at: u64) -> io::Result<()>;
+
+    /// Writes all buffers one after another.
+    ///
+    /// # Errors
+    /// As [`Self::write_all_at`].
+    fn write_all_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()>;
+
+    /// Cuts or extends (with zeros) the file.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+
+    /// Makes the bytes and the length durable (`fdatasync`).
+    ///
+    /// # Errors
+    /// A failure must not be retried: the lost pages count as clean.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes the bytes and all attributes durable (`fsync`).
+    ///
+    /// # Errors
+    /// As [`Self::sync_data`].
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Writes zeros over `[from, to)`: blocks that were written once flush faster than blocks
+    /// that are merely reserved.
+    ///
+    /// # Errors
+    /// As [`Self::write_all_at`].
+    fn fill_zero(&self, from: u64, to: u64) -> io::Result<()> {
+        const CHUNK: usize = 1 << 20;
+        let room = usize::try_from(to.saturating_sub(from)).unwrap_or(CHUNK);
+        let zeros = vec![0; CHUNK.min(room)];
+        let mut at = from;
+        while at < to {
+            let count = usize::try_from(to - at).unwrap_or(CHUNK).min(zeros.len());
+            self.write_all_at(&zeros[..count], at)?;
+            at += u64::try_from(count).expect("a chunk's length fits in 64 bits");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! Metrics and health over HTTP, for Prometheus and for probes.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use quipu_broker::Broker;
+use quipu_runtime::{OnExit, TaskGroup};
+use tokio::net::TcpListener;
+
+use crate::progress::StartProgress;
+use crate::telemetry;
+
+/// What the routes look at.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    /// Where metrics are rendered.
+    pub(crate) metrics: PrometheusHandle,
+    /// How far the start has come.
+    pub(crate) progress: StartProgress,
+}
+
+/// Starts answering. Live from the first moment; the rest follows the start's progress.
+///
+/// # Errors
+/// When the address is taken.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    routes: Routes,
+    tasks: &TaskGroup,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on listeners.metrics {address}"))?;
+    let upkeep = routes.metrics.clone();
+    let app = Router::new()
+        .route("/metrics", get(metrics_text))
+        .route("/health/live", get(async || (StatusCode::OK, "live\n")))
+        .route("/health/started", get(started))
+        .route("/health/ready", get(ready))
+        .route("/health/cluster", get(cluster))
+        .with_state(routes);
+    tasks.spawn("http", OnExit::StopNode, async move {
+        if let Err(error) = axum::serve(listener, app).await {
+            tracing::error!(%error, "metrics listener failed");
+        }
+    });
+    tasks.spawn("metrics-upkeep", OnExit::StopNode, async move {
+        loop {
+            tokio::time::sleep(telemetry::UPKEEP_INTERVAL).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(())
+}
+
+async fn metrics_text(State(routes): State<Routes>) -> impl IntoResponse {
+    telemetry::process::refresh();
+    if let Some(broker) = routes.progress.broker() {
+        broker.refresh_metrics();
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], routes.metrics.render())
+}
+
+async fn started(State(routes): State<Routes>) -> impl IntoResponse {
+    answer(match routes.progress.broker() {
+        Some(_) => Vec::new(),
+        None => vec![routes.progress.phase()],
+    })
+}
+
+async fn ready(State(routes): State<Routes>) -> impl IntoResponse {
+    answer(problems(&routes, Broker::ready_problems))
+}
+
+async fn cluster(State(routes): State<Routes>) -> impl IntoResponse {
+    answer(problems(&routes, Broker::cluster_problems))
+}
+
+fn problems(routes: &Routes, look: fn(&Broker) -> Vec<String>) -> Vec<String> {
+    routes.progress.broker().map_or_else(|| vec![routes.progress.phase()], |broker| look(&broker))
+}
+
+/// 200 when nothing is wrong, else 503; the reasons either way.
+fn answer(problems: Vec<String>) -> impl IntoResponse {
+    let status =
+        if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(serde_json::json!({ "ok": problems.is_empty(), "problems": problems })))
+}

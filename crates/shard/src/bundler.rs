@@ -1,0 +1,400 @@
+//! The task that turns what waits into bundles and answers those who wait.
+//!
+//! It proposes at once while fewer than [`BUNDLES_IN_FLIGHT_MAX`] bundles are on their way, so a
+//! lone append pays no delay; under load the queue fills meanwhile, so bundles grow by themselves.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use quipu_runtime::Clock;
+use quipu_types::limits::{
+    BATCH_BYTES_MAX, BUNDLE_BYTES_MAX, BUNDLE_COMMANDS_MAX, BUNDLES_IN_FLIGHT_MAX,
+};
+use quipu_types::{Acks, LogIndex, NodeId, Offset, TimestampMs};
+
+use crate::append::{AppendAnswer, AppendError, Appended};
+use crate::bundle::{Bundle, Command};
+use crate::control::{ControlAnswer, ControlError, to_control};
+use crate::handle::Permit;
+use crate::metrics::ShardMetrics;
+use crate::queue::Queue;
+use crate::replication::{Applied, Live, OnFlushed, Replication, Standing, Unproposed};
+use crate::reply::{self, Outcome};
+
+#[cfg(test)]
+mod tests;
+
+/// How long a stopping shard waits for the bundles on their way.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How often the flushed positions of replicas are looked at while an append waits for more of
+/// them than a majority: they are numbers in memory, and a flush takes about as long.
+const INSYNC_POLL: Duration = Duration::from_millis(2);
+
+/// A command in the queue.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) command: Command,
+    pub(crate) waiter: Waiter,
+}
+
+/// Who waits for a command's outcome.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) answer: Answer,
+    /// Gives its bytes back when the command is answered.
+    pub(crate) _permit: Option<Permit>,
+}
+
+/// How it is answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Append(AppendWaiter),
+    Control(ControlAnswer),
+}
+
+/// What an append's caller asked for.
+#[derive(Debug)]
+pub(crate) struct AppendWaiter {
+    pub(crate) acks: Acks,
+    pub(crate) min_insync: u8,
+    pub(crate) log_append_time: Option<TimestampMs>,
+    /// `None` once answered, and for acks none.
+    pub(crate) answer: Option<AppendAnswer>,
+}
+
+/// Turns the queue into bundles. One task per shard owns it.
+pub(crate) struct Bundler<R: Replication> {
+    pub(crate) queue: Arc<Queue<Waiting>>,
+    pub(crate) replication: Arc<R>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: ShardMetrics,
+}
+
+/// A bundle that was proposed.
+struct Proposed {
+    bytes: usize,
+    waiters: Vec<Waiter>,
+    provisional: Provisional,
+}
+
+type InFlight = FuturesUnordered<BoxFuture<'static, (Proposed, Applied)>>;
+type Holding = FuturesUnordered<BoxFuture<'static, ()>>;
+
+impl<R: Replication> Bundler<R> {
+    /// Runs until `stopped`; then refuses what waits and answers what is on its way.
+    pub(crate) async fn run(self, stopped: impl Future<Output = ()>) {
+        let mut stopped = pin!(stopped);
+        let mut in_flight = InFlight::new();
+        let mut holding = Holding::new();
+        let mut rising: Option<BoxFuture<'static, ()>> = None;
+        loop {
+            let can_propose = rising.is_none() && in_flight.len() < BUNDLES_IN_FLIGHT_MAX;
+            tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                Some((bundle, applied)) = in_flight.next(), if !in_flight.is_empty() => {
+                    self.settle(bundle, applied, &mut holding);
+                }
+                Some(()) = holding.next(), if !holding.is_empty() => {}
+                () = ready_or_never(&mut rising) => rising = None,
+                () = self.queue.filled(), if can_propose => {
+                    match self.replication.standing() {
+                        Standing::Leader(witness) => in_flight.extend(self.propose(witness)),
+                        Standing::Rising => rising = Some(self.replication.risen()),
+                        Standing::Follower { leader } => self.refuse_queue(leader),
+                        Standing::Stopped => break,
+                    }
+                }
+            }
+        }
+        for waiting in self.queue.close() {
+            refuse(waiting.waiter, &AppendError::Stopping, ControlError::Stopping);
+        }
+        let drain = async {
+            while let Some((bundle, applied)) = in_flight.next().await {
+                self.settle(bundle, applied, &mut holding);
+            }
+        };
+        // What is left is dropped and so answered as lost.
+        let _ = tokio::time::timeout(DRAIN_MAX, drain).await;
+    }
+
+    /// Proposes the next bundle, unless everything in it had to be refused.
+    fn propose(&self, witness: R::Witness) -> Option<BoxFuture<'static, (Proposed, Applied)>> {
+        let waiting = self.queue.take(BUNDLE_COMMANDS_MAX, BUNDLE_BYTES_MAX);
+        self.update_queue_bytes();
+        let live = self.replication.live();
+        let mut waiters = Vec::with_capacity(waiting.len());
+        let mut commands = Vec::with_capacity(waiting.len());
+        let provisional = Provisional::default();
+        for one in waiting {
+            let partition = one.command.partition();
+            match self.refusal(&one, live) {
+                Some(refusal) => {
+                    self.metrics.refused.increment(1);
+                    refuse(one.waiter, &refusal, ControlError::Stopping);
+                }
+                None => {
+                    let mut waiter = one.waiter;
+                    let log_start =
+                        self.replication.progress(partition).unwrap_or_default().log_start();
+                    provisional.move_in(waiters.len(), &mut waiter, log_start);
+                    waiters.push(waiter);
+                    commands.push(one.command);
+                }
+            }
+        }
+        if commands.is_empty() {
+            return None;
+        }
+        let proposed_at = TimestampMs::new(self.clock.wall_ms());
+        let bytes = Bundle { proposed_at, commands }.encode();
+        self.metrics.bundles.increment(1);
+        self.metrics.bundle_commands.record(count_f64(waiters.len()));
+        self.metrics.bundle_bytes.record(count_f64(bytes.len()));
+        let bundle = Proposed { bytes: bytes.len(), waiters, provisional: provisional.clone() };
+        let applied = self.replication.propose(witness, bytes, provisional.on_flushed());
+        Some(Box::pin(async move { (bundle, applied.await) }))
+    }
+
+    /// Why a command is kept out of the bundle, while it can still have no effect.
+    fn refusal(&self, waiting: &Waiting, live: Live) -> Option<AppendError> {
+        let Answer::Append(waiter) = &waiting.waiter.answer else { return None };
+        let required = live.required(waiter.min_insync);
+        if self.replication.progress(waiting.command.partition()).is_none() {
+            Some(AppendError::PartitionNotReady)
+        } else if waiter.acks == Acks::Quorum && live.live < required {
+            Some(AppendError::NotEnoughReplicas { live: live.live, required })
+        } else {
+            None
+        }
+    }
+
+    fn refuse_queue(&self, leader: Option<NodeId>) {
+        for waiting in self.queue.take(usize::MAX, usize::MAX) {
+            self.metrics.refused.increment(1);
+            let refusal = match &waiting.waiter.answer {
+                Answer::Append(waiter) => {
+                    not_leader(&*self.replication, leader, waiter.acks, waiter.min_insync)
+                }
+                Answer::Control(_) => AppendError::NotLeader { leader },
+            };
+            refuse(waiting.waiter, &refusal, ControlError::NotLeader { leader });
+        }
+        self.update_queue_bytes();
+    }
+
+    fn settle(&self, bundle: Proposed, applied: Applied, holding: &mut Holding) {
+        let Proposed { bytes, waiters, provisional } = bundle;
+        let waiters = provisional.give_back(waiters);
+        match applied {
+            Ok((index, reply)) => {
+                let held = self.distribute(waiters, &reply);
+                if !held.is_empty() {
+                    holding.push(Box::pin(hold(Arc::clone(&self.replication), index, held)));
+                }
+            }
+            Err(why) => refuse_unproposed(waiters, bytes, why),
+        }
+    }
+
+    /// Answers everybody whose outcome is final; the others still wait for more replicas.
+    fn distribute(&self, waiters: Vec<Waiter>, reply: &[u8]) -> Vec<Held> {
+        let outcomes = reply::decode(reply).unwrap_or_default();
+        if outcomes.len() != waiters.len() {
+            // Only a defect leads here; the entry is committed, so the outcome is unknown.
+            let (outcomes, commands) = (outcomes.len(), waiters.len());
+            tracing::error!(outcomes, commands, "reply does not fit its bundle");
+            refuse_unproposed(waiters, 0, Unproposed::Lost);
+            return Vec::new();
+        }
+        let majority = self.replication.live().majority();
+        let mut held = Vec::new();
+        for (waiter, outcome) in waiters.into_iter().zip(&outcomes) {
+            match waiter.answer {
+                Answer::Control(answer) => drop(answer.send(to_control(outcome))),
+                Answer::Append(waiter) => held.extend(answer_append(waiter, outcome, majority)),
+            }
+        }
+        held
+    }
+
+    fn update_queue_bytes(&self) {
+        self.metrics.queue_bytes.set(count_f64(self.queue.bytes()));
+    }
+}
+
+/// Why a replica that does not lead takes no append: with too few replicas alive nobody can lead,
+/// and the caller learns that instead of looking for a leader.
+pub(crate) fn not_leader(
+    replication: &impl Replication,
+    leader: Option<NodeId>,
+    acks: Acks,
+    min_insync: u8,
+) -> AppendError {
+    let live = replication.live();
+    let required = live.required(min_insync);
+    if leader.is_none() && acks == Acks::Quorum && live.live < required {
+        AppendError::NotEnoughReplicas { live: live.live, required }
+    } else {
+        AppendError::NotLeader { leader }
+    }
+}
+
+/// Answers a command that has no outcome.
+pub(crate) fn refuse(waiter: Waiter, append: &AppendError, control: ControlError) {
+    match waiter.answer {
+        Answer::Append(AppendWaiter { answer: Some(answer), .. }) => {
+            drop(answer.send(Err(append.clone())));
+        }
+        Answer::Append(AppendWaiter { answer: None, .. }) => {}
+        Answer::Control(answer) => drop(answer.send(Err(control))),
+    }
+}
+
+fn refuse_unproposed(waiters: Vec<Waiter>, bytes: usize, why: Unproposed) {
+    let (append, control) = match why {
+        Unproposed::NotLeader { leader } => {
+            (AppendError::NotLeader { leader }, ControlError::NotLeader { leader })
+        }
+        Unproposed::Lost => (AppendError::LeadershipLost, ControlError::LeadershipLost),
+        Unproposed::TooLarge => {
+            (AppendError::TooLarge { bytes, limit: BATCH_BYTES_MAX }, ControlError::Overloaded)
+        }
+        Unproposed::Stopped => (AppendError::Stopping, ControlError::Stopping),
+    };
+    for waiter in waiters {
+        refuse(waiter, &append, control.clone());
+    }
+}
+
+/// Answers an append, unless it waits for more replicas than a majority.
+fn answer_append(waiter: AppendWaiter, outcome: &Outcome, majority: usize) -> Option<Held> {
+    let answer = waiter.answer?;
+    let required = usize::from(waiter.min_insync);
+    match to_append(outcome, waiter.log_append_time) {
+        Ok(appended) if waiter.acks == Acks::Quorum && required > majority => {
+            Some(Held { answer, appended, required })
+        }
+        result => {
+            drop(answer.send(result));
+            None
+        }
+    }
+}
+
+fn to_append(
+    outcome: &Outcome,
+    log_append_time: Option<TimestampMs>,
+) -> Result<Appended, AppendError> {
+    match outcome {
+        Outcome::Appended(appended) => Ok(Appended {
+            base_offset: Some(appended.base_offset),
+            log_start: appended.log_start,
+            is_duplicate: appended.is_duplicate,
+            // A retry carries the time of its first attempt: that is what is stored.
+            log_append_time: log_append_time.map(|_| appended.max_timestamp),
+        }),
+        Outcome::Refused(refused) => Err(AppendError::Refused(refused.clone())),
+        Outcome::UnknownPartition => Err(AppendError::UnknownPartition),
+        Outcome::Opened { .. } | Outcome::Closed | Outcome::Trimmed(_) => {
+            // Only a defect leads here: the entry is committed, what it did is not known.
+            Err(AppendError::LeadershipLost)
+        }
+    }
+}
+
+/// Waiters for the leader's own flush, by their place in the bundle.
+#[derive(Clone, Default)]
+struct Provisional {
+    waiters: Arc<Mutex<BTreeMap<usize, (AppendAnswer, Appended)>>>,
+}
+
+impl Provisional {
+    /// Takes the answer of a waiter that is content with the leader's own flush.
+    fn move_in(&self, place: usize, waiter: &mut Waiter, log_start: Offset) {
+        let Answer::Append(append) = &mut waiter.answer else { return };
+        if append.acks != Acks::Leader {
+            return;
+        }
+        let log_append_time = append.log_append_time;
+        let appended =
+            Appended { base_offset: None, log_start, is_duplicate: false, log_append_time };
+        if let Some(answer) = append.answer.take() {
+            self.lock().insert(place, (answer, appended));
+        }
+    }
+
+    /// The callback of the flush; `None` when nobody waits for it.
+    fn on_flushed(&self) -> Option<OnFlushed> {
+        if self.lock().is_empty() {
+            return None;
+        }
+        let own = self.clone();
+        Some(Box::new(move || {
+            for (_, (answer, appended)) in std::mem::take(&mut *own.lock()) {
+                drop(answer.send(Ok(appended)));
+            }
+        }))
+    }
+
+    /// Gives back those the flush has not answered: the final outcome came first.
+    fn give_back(&self, mut waiters: Vec<Waiter>) -> Vec<Waiter> {
+        for (place, (answer, _)) in std::mem::take(&mut *self.lock()) {
+            if let Some(Waiter { answer: Answer::Append(waiter), .. }) = waiters.get_mut(place) {
+                waiter.answer = Some(answer);
+            }
+        }
+        waiters
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, (AppendAnswer, Appended)>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An append that is committed, but asked for more replicas than a majority.
+struct Held {
+    answer: AppendAnswer,
+    appended: Appended,
+    required: usize,
+}
+
+/// Answers each held append once enough replicas have flushed the entry. Those who gave up
+/// waiting are forgotten.
+async fn hold<R: Replication>(replication: Arc<R>, index: LogIndex, mut held: Vec<Held>) {
+    loop {
+        let flushed_by = replication.flushed_by(index);
+        for one in std::mem::take(&mut held) {
+            match flushed_by {
+                Some(count) if count >= one.required => drop(one.answer.send(Ok(one.appended))),
+                Some(_) if one.answer.is_closed() => {}
+                Some(_) => held.push(one),
+                None => drop(one.answer.send(Err(AppendError::LeadershipLost))),
+            }
+        }
+        if held.is_empty() {
+            return;
+        }
+        tokio::time::sleep(INSYNC_POLL).await;
+    }
+}
+
+/// Waits for the future if there is one, for ever if not.
+async fn ready_or_never(future: &mut Option<BoxFuture<'static, ()>>) {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A count as a metric's value.
+pub(crate) fn count_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}

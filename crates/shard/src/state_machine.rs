@@ -1,0 +1,356 @@
+//! What a committed entry does: the same on every replica.
+//!
+//! The outcome of a command depends on the entries before it and on nothing else: no clock, no
+//! randomness, no order of a hash. What is local (files, checkpoints, generations of directories)
+//! never shows in an outcome.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use quipu_consensus::{
+    AppliedState, Payload, Reply, SnapshotReceiver, SnapshotSource, StateMachine,
+    StateMachineError,
+};
+use quipu_kv::{Key, KeyPrefix, KvError, Store};
+use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv};
+use quipu_types::{EntryId, PartitionId, ShardId};
+
+use crate::bundle::{Bundle, Command, PartitionConfig, PartitionControl};
+use crate::metrics::ShardMetrics;
+use crate::reply::{self, Outcome};
+use crate::row::{InvalidRow, PartitionRow, ShardRow};
+use crate::snapshot::{self, Receiver};
+use crate::table::{Debt, PartitionTable, leader_epoch};
+
+mod checkpoint;
+mod install;
+#[cfg(test)]
+mod tests;
+
+/// What a state machine stands on.
+pub(crate) struct StateMachineEnv {
+    pub(crate) kv: Store,
+    pub(crate) partitions: PartitionEnv,
+    pub(crate) snapshot_dir: PathBuf,
+    pub(crate) table: Arc<PartitionTable>,
+    pub(crate) debt: Arc<Debt>,
+    pub(crate) metrics: ShardMetrics,
+}
+
+/// Why a shard's state cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateMachineOpenError {
+    /// The tables cannot be read.
+    #[error("read checkpoint: {0}")]
+    Kv(#[from] KvError),
+    /// A row is damaged.
+    #[error("read checkpoint: {0}")]
+    Row(#[from] InvalidRow),
+    /// A partition cannot be opened.
+    #[error("open partition {partition}: {reason}")]
+    Partition {
+        /// Which.
+        partition: PartitionId,
+        /// What failed.
+        reason: String,
+    },
+    /// The snapshot directory cannot be cleared.
+    #[error("clear staged snapshots: {0}")]
+    Stage(#[from] std::io::Error),
+}
+
+/// The state machine of one shard: its partitions, and which of them changed.
+pub struct ShardStateMachine {
+    shard: ShardId,
+    env: StateMachineEnv,
+    hosted: BTreeMap<PartitionId, Hosted>,
+    /// Changed in this round of applies.
+    touched: BTreeSet<PartitionId>,
+    /// Directories to remove once a checkpoint that forgets them is durable.
+    garbage: BTreeSet<(PartitionId, u32)>,
+    /// As of the last durable checkpoint.
+    durable: AppliedState,
+    /// Names of staged snapshots are not used twice.
+    next_stage: AtomicU64,
+}
+
+/// A partition this shard hosts.
+struct Hosted {
+    partition: Partition,
+    epoch_base: i32,
+    config: PartitionConfig,
+    generation: u32,
+    /// Whether its row says something else than the fields here.
+    is_row_stale: bool,
+}
+
+impl ShardStateMachine {
+    /// Opens the state of a shard as of its last durable checkpoint.
+    pub(crate) fn open(
+        env: StateMachineEnv,
+        shard: ShardId,
+    ) -> Result<Self, StateMachineOpenError> {
+        let shard_row = match env.kv.get(&Key::ShardCheckpoint(shard))? {
+            Some(bytes) => ShardRow::decode(&bytes)?,
+            None => ShardRow::default(),
+        };
+        snapshot::clear_stages(&*env.partitions.disk, &env.snapshot_dir, shard)?;
+        let mut machine = Self {
+            shard,
+            env,
+            hosted: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            garbage: shard_row.garbage.iter().copied().collect(),
+            durable: shard_row.state(),
+            next_stage: AtomicU64::new(0),
+        };
+        machine.remove_garbage();
+        machine.open_partitions()?;
+        Ok(machine)
+    }
+
+    fn open_partitions(&mut self) -> Result<(), StateMachineOpenError> {
+        for (key, bytes) in self.env.kv.scan(KeyPrefix::PartitionCheckpoint(self.shard))? {
+            let Key::PartitionCheckpoint(_, partition) = key else { return Err(InvalidRow.into()) };
+            let row = PartitionRow::decode(&bytes)?;
+            let checkpoint =
+                PartitionCheckpoint::decode(&row.checkpoint).map_err(|_| InvalidRow)?;
+            let hosted = self
+                .open_hosted(partition, &row, checkpoint)
+                .map_err(|reason| StateMachineOpenError::Partition { partition, reason })?;
+            self.host(partition, hosted);
+        }
+        Ok(())
+    }
+
+    fn open_hosted(
+        &self,
+        id: PartitionId,
+        row: &PartitionRow,
+        checkpoint: PartitionCheckpoint,
+    ) -> Result<Hosted, String> {
+        let env = self.partition_env(row.generation, row.config);
+        let partition = Partition::open(&env, id, checkpoint).map_err(|error| error.to_string())?;
+        Ok(Hosted {
+            partition,
+            epoch_base: row.epoch_base,
+            config: row.config,
+            generation: row.generation,
+            is_row_stale: false,
+        })
+    }
+
+    /// A partition nobody hosted here before, in a directory of its own.
+    fn open_new(
+        &self,
+        id: PartitionId,
+        epoch_base: i32,
+        config: PartitionConfig,
+    ) -> Result<Hosted, StateMachineError> {
+        let generation = self.free_generation(id);
+        let row = PartitionRow { epoch_base, config, generation, checkpoint: Bytes::new() };
+        let hosted = self
+            .open_hosted(id, &row, PartitionCheckpoint::default())
+            .map_err(|reason| failed("open partition", id, reason))?;
+        Ok(Hosted { is_row_stale: true, ..hosted })
+    }
+
+    /// Makes a partition visible, or replaces it.
+    fn host(&mut self, partition: PartitionId, hosted: Hosted) {
+        self.env.table.insert(hosted.partition.handle(), hosted.epoch_base);
+        self.hosted.insert(partition, hosted);
+        self.update_count();
+    }
+
+    /// Forgets a partition; its directory goes with the next checkpoint. Says whether it was
+    /// hosted.
+    fn unhost(&mut self, partition: PartitionId) -> bool {
+        let Some(hosted) = self.hosted.remove(&partition) else { return false };
+        self.env.table.remove(partition);
+        self.touched.remove(&partition);
+        self.garbage.insert((partition, hosted.generation));
+        self.update_count();
+        true
+    }
+
+    fn update_count(&self) {
+        let count = crate::bundler::count_f64(self.env.table.len());
+        self.env.metrics.partitions.set(count);
+    }
+
+    /// The first directory of a partition that the durable checkpoint may not refer to.
+    fn free_generation(&self, partition: PartitionId) -> u32 {
+        let garbage = self.garbage.range((partition, 0)..=(partition, u32::MAX));
+        let hosted = self.hosted.get(&partition).map(|hosted| hosted.generation);
+        garbage.map(|(_, generation)| *generation).chain(hosted).max().map_or(0, |last| last + 1)
+    }
+
+    fn partition_env(&self, generation: u32, config: PartitionConfig) -> PartitionEnv {
+        let mut env = self.env.partitions.clone();
+        env.root_dir = generation_root(&env.root_dir, generation);
+        if config.segment_bytes != 0 {
+            env.segment.segment_bytes = config.segment_bytes;
+        }
+        if config.segment_age_ms != 0 {
+            env.segment.segment_age_max =
+                std::time::Duration::from_millis(config.segment_age_ms);
+        }
+        env
+    }
+
+    fn apply_bundle(&mut self, id: EntryId, bytes: Bytes) -> Result<Reply, StateMachineError> {
+        self.env.debt.add(bytes.len());
+        let bundle = Bundle::decode(bytes).map_err(|error| failed("apply entry", id, error))?;
+        let mut outcomes = Vec::with_capacity(bundle.commands.len());
+        for command in &bundle.commands {
+            outcomes.push(self.apply_command(id, command)?);
+        }
+        Ok(Reply(reply::encode(&outcomes)))
+    }
+
+    fn apply_command(
+        &mut self,
+        id: EntryId,
+        command: &Command,
+    ) -> Result<Outcome, StateMachineError> {
+        match command {
+            Command::Append { partition, batch } => {
+                let Some(hosted) = self.hosted.get_mut(partition) else {
+                    return Ok(Outcome::UnknownPartition);
+                };
+                let epoch = leader_epoch(hosted.epoch_base, id.term);
+                let applied = hosted
+                    .partition
+                    .apply_append(epoch, batch)
+                    .map_err(|error| failed("append to partition", partition, error))?;
+                self.touched.insert(*partition);
+                Ok(applied.map_or_else(Outcome::Refused, Outcome::Appended))
+            }
+            Command::Control(control) => self.apply_control(control),
+        }
+    }
+
+    fn apply_control(&mut self, control: &PartitionControl) -> Result<Outcome, StateMachineError> {
+        match *control {
+            PartitionControl::Open { partition, epoch_base, config } => {
+                self.apply_open(partition, epoch_base, config)
+            }
+            PartitionControl::Close { partition } => Ok(if self.unhost(partition) {
+                Outcome::Closed
+            } else {
+                Outcome::UnknownPartition
+            }),
+            PartitionControl::Trim { partition, to } => {
+                let Some(hosted) = self.hosted.get_mut(&partition) else {
+                    return Ok(Outcome::UnknownPartition);
+                };
+                let progress = hosted
+                    .partition
+                    .apply_trim(to)
+                    .map_err(|error| failed("trim partition", partition, error))?;
+                self.touched.insert(partition);
+                Ok(Outcome::Trimmed(progress))
+            }
+        }
+    }
+
+    fn apply_open(
+        &mut self,
+        partition: PartitionId,
+        epoch_base: i32,
+        config: PartitionConfig,
+    ) -> Result<Outcome, StateMachineError> {
+        if let Some(hosted) = self.hosted.get_mut(&partition) {
+            // The epoch never goes back, whoever repeats the command.
+            hosted.epoch_base = hosted.epoch_base.max(epoch_base);
+            hosted.config = config;
+            hosted.is_row_stale = true;
+            self.env.table.insert(hosted.partition.handle(), hosted.epoch_base);
+            return Ok(Outcome::Opened { is_new: false });
+        }
+        let hosted = self.open_new(partition, epoch_base, config)?;
+        self.host(partition, hosted);
+        self.touched.insert(partition);
+        Ok(Outcome::Opened { is_new: true })
+    }
+
+    fn publish(&mut self) {
+        for partition in std::mem::take(&mut self.touched) {
+            if let Some(hosted) = self.hosted.get_mut(&partition) {
+                hosted.partition.publish();
+            }
+        }
+    }
+}
+
+impl StateMachine for ShardStateMachine {
+    fn applied_state(&self) -> AppliedState {
+        self.durable.clone()
+    }
+
+    fn apply(&mut self, id: EntryId, payload: Payload) -> Result<Reply, StateMachineError> {
+        match payload {
+            Payload::Command(bytes) => self.apply_bundle(id, bytes),
+            Payload::Blank | Payload::Membership(_) => {
+                self.env.debt.add(0);
+                Ok(Reply(Bytes::new()))
+            }
+        }
+    }
+
+    fn end_of_round(&mut self) {
+        self.publish();
+    }
+
+    fn checkpoint(&mut self, state: AppliedState) -> Result<(), StateMachineError> {
+        self.make_durable(&state).map_err(|error| failed("checkpoint shard", self.shard, error))
+    }
+
+    fn snapshot(&mut self) -> Result<Arc<dyn SnapshotSource>, StateMachineError> {
+        self.snapshot_source().map(|source| source as Arc<dyn SnapshotSource>)
+    }
+
+    fn receiver(&mut self, manifest: Bytes) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
+        self.publish();
+        let stage = self.next_stage.fetch_add(1, Ordering::Relaxed);
+        let have = self.have();
+        let disk = Arc::clone(&self.env.partitions.disk);
+        let dir = snapshot::stage_dir(&self.env.snapshot_dir, self.shard, stage);
+        let receiver = Receiver::create(disk, dir, &manifest, &have)
+            .map_err(|error| failed("stage snapshot of shard", self.shard, error))?;
+        Ok(Box::new(receiver))
+    }
+
+    fn install(
+        &mut self,
+        state: AppliedState,
+        received: Box<dyn SnapshotReceiver>,
+    ) -> Result<(), StateMachineError> {
+        let receiver = received
+            .into_any()
+            .downcast::<Receiver>()
+            .map_err(|_| failed("install snapshot of shard", self.shard, "not made here"))?;
+        self.install_received(&state, *receiver)
+    }
+}
+
+/// Partitions of generation 0 lie where everybody expects them; one that replaces a directory the
+/// durable checkpoint still needs lies beside.
+fn generation_root(root: &Path, generation: u32) -> PathBuf {
+    match generation {
+        0 => root.to_path_buf(),
+        generation => root.join(format!("generation-{generation}")),
+    }
+}
+
+/// An error that ends the process: what was done, to what, and why it failed.
+pub(crate) fn failed(
+    what: &str,
+    whom: impl std::fmt::Display,
+    why: impl std::fmt::Display,
+) -> StateMachineError {
+    StateMachineError::new(format!("{what} {whom}: {why}"))
+}

@@ -1,0 +1,149 @@
+//! Snapshots, from the state machine's side.
+
+use std::sync::Arc;
+
+use quipu_consensus::{AppliedState, StateMachineError};
+use quipu_partition::PartitionCheckpoint;
+use quipu_types::PartitionId;
+use quipu_types::record::ValidatedBatch;
+
+use super::{Hosted, ShardStateMachine, failed};
+use crate::snapshot::{HaveRow, Manifest, ManifestRow, Receiver, Source, SourcePartition, StageReader};
+
+impl ShardStateMachine {
+    /// What this replica has: the beginning of every partition, as everywhere.
+    pub(super) fn have(&self) -> Vec<HaveRow> {
+        let rows = self.hosted.iter().map(|(partition, hosted)| {
+            let progress = hosted.partition.handle().progress();
+            HaveRow {
+                partition: *partition,
+                log_start: progress.log_start(),
+                high_watermark: progress.high_watermark(),
+            }
+        });
+        rows.collect()
+    }
+
+    /// A view of every partition as applied so far.
+    pub(super) fn snapshot_source(&mut self) -> Result<Arc<Source>, StateMachineError> {
+        self.publish();
+        let mut partitions = Vec::with_capacity(self.hosted.len());
+        for (partition, hosted) in &mut self.hosted {
+            partitions.push(source_partition(*partition, hosted)?);
+        }
+        Ok(Arc::new(Source::new(partitions)))
+    }
+
+    /// Makes this replica's partitions those of the snapshot, durably.
+    ///
+    /// A crash in the middle leaves the old checkpoint: what was appended behind it is cut off at
+    /// the next start, and a directory that had to be given up is still there.
+    pub(super) fn install_received(
+        &mut self,
+        state: &AppliedState,
+        receiver: Receiver,
+    ) -> Result<(), StateMachineError> {
+        self.publish();
+        let Receiver { manifest, staged, .. } = receiver;
+        self.drop_strangers(&manifest);
+        let mut reader = staged.reader();
+        for (place, row) in (0_u32..).zip(&manifest.rows) {
+            self.install_partition(place, row, &mut reader)?;
+        }
+        let is_at_end =
+            reader.is_at_end().map_err(|error| failed("install snapshot of", self.shard, error))?;
+        assert!(is_at_end, "the receiver let in only batches of partitions in the manifest");
+        self.make_durable(state)
+            .map_err(|error| failed("install snapshot of", self.shard, error))?;
+        self.publish();
+        self.env.metrics.snapshots_installed.increment(1);
+        let (partitions, applied) = (manifest.rows.len(), state.applied.map(|id| id.to_string()));
+        tracing::info!(shard = %self.shard, partitions, applied, "snapshot is installed");
+        drop(staged);
+        Ok(())
+    }
+
+    /// Forgets the partitions that were closed meanwhile.
+    fn drop_strangers(&mut self, manifest: &Manifest) {
+        let strangers: Vec<PartitionId> =
+            self.hosted.keys().copied().filter(|id| manifest.row(*id).is_none()).collect();
+        for partition in strangers {
+            self.unhost(partition);
+        }
+    }
+
+    fn install_partition(
+        &mut self,
+        place: u32,
+        row: &ManifestRow,
+        reader: &mut StageReader<'_>,
+    ) -> Result<(), StateMachineError> {
+        let id = row.partition;
+        let is_behind = self.hosted.get(&id).is_some_and(|hosted| {
+            hosted.partition.handle().progress().high_watermark() < row.log_start
+        });
+        if is_behind {
+            // The durable checkpoint needs the old directory until the new one is durable.
+            self.unhost(id);
+        }
+        let mut hosted = match self.hosted.remove(&id) {
+            Some(hosted) => hosted,
+            None => self.open_new(id, row.epoch_base, row.config)?,
+        };
+        hosted.epoch_base = row.epoch_base;
+        hosted.config = row.config;
+        hosted.is_row_stale = true;
+        let state = PartitionCheckpoint::decode(&row.state)
+            .map_err(|error| failed("install partition", id, error))?;
+        let has = hosted.partition.handle().progress().high_watermark();
+        let mut batches = std::iter::from_fn(|| next_missing(reader, place, has).transpose());
+        hosted
+            .partition
+            .install(state, &mut batches)
+            .map_err(|error| failed("install partition", id, error))?;
+        self.host(id, hosted);
+        self.touched.insert(id);
+        Ok(())
+    }
+}
+
+/// The next staged batch that the partition does not have: it may have come further since it said
+/// what it has.
+fn next_missing(
+    reader: &mut StageReader<'_>,
+    place: u32,
+    has: quipu_types::Offset,
+) -> Result<Option<ValidatedBatch>, StateMachineError> {
+    loop {
+        let next = reader
+            .next_of(place)
+            .map_err(|error| failed("read", "staged snapshot", error))?;
+        match next {
+            Some(batch) if batch.header().base_offset < has => {}
+            next => return Ok(next),
+        }
+    }
+}
+
+fn source_partition(
+    partition: PartitionId,
+    hosted: &mut Hosted,
+) -> Result<SourcePartition, StateMachineError> {
+    let handle = hosted.partition.handle();
+    let progress = handle.progress();
+    let state = hosted
+        .partition
+        .checkpoint()
+        .map_err(|error| failed("take snapshot of partition", partition, error))?;
+    // The partition counts itself clean now, but its row was not written.
+    hosted.is_row_stale = true;
+    let row = ManifestRow {
+        partition,
+        epoch_base: hosted.epoch_base,
+        config: hosted.config,
+        log_start: progress.log_start(),
+        high_watermark: progress.high_watermark(),
+        state: state.encode(),
+    };
+    Ok(SourcePartition { row, handle })
+}
