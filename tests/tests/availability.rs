@@ -12,8 +12,7 @@ const TOPIC: &str = "policy.updated";
 async fn cluster() -> Result<(Cluster, Client)> {
     let cluster = Cluster::start().await?;
     let client = cluster.client().await?;
-    client
-        .create_topic(NewTopic { name: TOPIC.into(), partitions: 3, ..NewTopic::default() })
+    client.admin().create_topic(NewTopic::new(TOPIC).partitions(3))
         .await?;
     Ok((cluster, client))
 }
@@ -23,21 +22,21 @@ fn record(text: &str) -> NewRecord {
 }
 
 async fn leader(client: &Client) -> Result<u64> {
-    let topic = client.describe_topic(TOPIC).await?;
-    topic.partitions[0].leader_node.context("no leader")
+    let topic = client.admin().describe_topic(TOPIC).await?;
+    topic.partitions[0].leader.context("no leader")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_go_on_without_one_node_stop_without_two_and_resume() -> Result<()> {
     let (mut cluster, client) = cluster().await?;
-    let producer = client.producer().delivery_timeout(Duration::from_secs(30)).build();
+    let producer = client.producer().delivery_timeout(Duration::from_secs(30)).build()?;
     producer.publish(record("all")).await?;
 
     cluster.node(1).kill()?;
     producer.publish(record("two of three")).await?;
 
     cluster.node(2).kill()?;
-    let short = client.producer().delivery_timeout(Duration::from_secs(8)).build();
+    let short = client.producer().delivery_timeout(Duration::from_secs(8)).build()?;
     let begun = Instant::now();
     // The first may have been proposed before the leader noticed: its outcome is then unknown.
     let _ = short.publish(record("maybe")).await;
@@ -62,13 +61,13 @@ async fn writes_go_on_without_one_node_stop_without_two_and_resume() -> Result<(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_leader_that_wakes_acknowledges_nothing_it_may_not() -> Result<()> {
     let (mut cluster, client) = cluster().await?;
-    let producer = client.producer().build();
+    let producer = client.producer().build()?;
     producer.publish(record("before")).await?;
     let old = leader(&client).await?;
     let address = cluster.node(old).client_address();
     // A client that knows the old leader alone keeps asking it.
-    let faithful = Client::builder(format!("quipu://{address}")).service("test").connect().await?;
-    let stubborn = faithful.producer().delivery_timeout(Duration::from_secs(60)).build();
+    let faithful = Client::builder(&format!("quipu://{address}")).service("test").connect().await?;
+    let stubborn = faithful.producer().delivery_timeout(Duration::from_secs(60)).build()?;
     stubborn.publish(record("stubborn before")).await?;
     cluster.node(old).pause()?;
     let late = stubborn.enqueue(record("late")).await?;

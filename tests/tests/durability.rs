@@ -14,7 +14,7 @@ const PARTITIONS: u32 = 6;
 /// Publishes `count` records as fast as the cluster takes them.
 fn publish(client: Client, ledger: Arc<Ledger>, count: usize) -> JoinHandle<Result<()>> {
     tokio::spawn(async move {
-        let producer = client.producer().delivery_timeout(Duration::from_secs(120)).build();
+        let producer = client.producer().delivery_timeout(Duration::from_secs(120)).build()?;
         let mut settling = tokio::task::JoinSet::new();
         for _ in 0..count {
             let (number, record) = ledger.record();
@@ -31,15 +31,14 @@ fn publish(client: Client, ledger: Arc<Ledger>, count: usize) -> JoinHandle<Resu
 }
 
 async fn topic(client: &Client) -> Result<()> {
-    let topic = NewTopic { name: TOPIC.into(), partitions: PARTITIONS, ..NewTopic::default() };
-    client.create_topic(topic).await?;
+    client.admin().create_topic(NewTopic::new(TOPIC).partitions(PARTITIONS)).await?;
     Ok(())
 }
 
 /// The node that leads the most partitions.
 async fn busiest_leader(client: &Client) -> Result<u64> {
-    let topic = client.describe_topic(TOPIC).await?;
-    let leaders: Vec<u64> = topic.partitions.iter().filter_map(|p| p.leader_node).collect();
+    let topic = client.admin().describe_topic(TOPIC).await?;
+    let leaders: Vec<u64> = topic.partitions.iter().filter_map(|p| p.leader).collect();
     let count = |node: &u64| leaders.iter().filter(|leader| *leader == node).count();
     leaders.iter().copied().max_by_key(count).context("no partition is led")
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::StreamExt;
 use quipu_client::{End, NewRecord, NewTopic, Start};
 use quipu_testkit::{Cluster, ClusterOptions};
 
@@ -18,8 +17,8 @@ async fn earliest_shows_three_and_latest_only_what_is_new() -> Result<()> {
     let cluster =
         Cluster::start_with(ClusterOptions { nodes: 1, ..ClusterOptions::default() }).await?;
     let client = cluster.client().await?;
-    client.create_topic(NewTopic { name: TOPIC.into(), ..NewTopic::default() }).await?;
-    let producer = client.producer().build();
+    client.admin().create_topic(NewTopic::new(TOPIC)).await?;
+    let producer = client.producer().build()?;
     for amount in [120, 125, 135] {
         producer.publish(fee(amount)).await?;
     }
@@ -35,11 +34,12 @@ async fn earliest_shows_three_and_latest_only_what_is_new() -> Result<()> {
         .await?
         .context("one is new")??;
     ensure!(first_new.offset == 3, "{first_new:?}");
-    let from_two =
+    let mut from_two =
         client.replay(TOPIC).from(Start::Offset(2)).until(End::Latest).open().await?;
-    let offsets: Vec<u64> =
-        from_two.map(|record| record.map(|record| record.offset)).collect::<Vec<_>>().await
-            .into_iter().collect::<Result<_, _>>()?;
+    let mut offsets = Vec::new();
+    while let Some(record) = from_two.next().await {
+        offsets.push(record?.offset);
+    }
     ensure!(offsets == [2, 3], "{offsets:?}");
     Ok(())
 }

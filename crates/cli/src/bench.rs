@@ -28,7 +28,7 @@ pub(crate) fn run(global: &Global, args: BenchArgs) -> anyhow::Result<()> {
         let addresses = nodes::addresses(args.metrics.as_deref())?;
         let outcome = measure(global, &load, &topic, &addresses).await;
         if args.topic.is_none() && !args.keep {
-            client.delete_topic(&topic).await?;
+            client.admin().delete_topic(&topic).await?;
         }
         let (outcome, counters) = outcome?;
         report(global, &args, &load, &outcome, counters)
@@ -62,8 +62,8 @@ async fn topic(client: &Client, args: &BenchArgs) -> anyhow::Result<String> {
         return Ok(topic.clone());
     }
     let name = format!("bench-{}", uuid::Uuid::now_v7());
-    let partitions = args.partitions;
-    client.create_topic(NewTopic { name: name.clone(), partitions, ..NewTopic::default() }).await?;
+    let topic = NewTopic::new(name.clone()).partitions(args.partitions);
+    client.admin().create_topic(topic).await?;
     Ok(name)
 }
 

@@ -8,7 +8,7 @@ use quipu_client::ClusterDescription;
 /// Runs the verb.
 pub(crate) fn run(global: &Global, verb: ClusterVerb) -> anyhow::Result<()> {
     let cluster = connect::block_on(async {
-        Ok(connect::client(global).await?.describe_cluster().await?)
+        Ok(connect::client(global).await?.admin().describe_cluster().await?)
     })?;
     match verb {
         ClusterVerb::Info => info(global, &cluster),
@@ -23,7 +23,7 @@ fn info(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
     output::line(&format!(
         "cluster {}   controller {}   {} topics, {} partitions",
         cluster.cluster_id,
-        optional(cluster.controller_node),
+        optional(cluster.controller),
         cluster.topics,
         cluster.partitions
     ))?;
@@ -41,9 +41,9 @@ fn info(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
     let shards = cluster.shards.iter().map(|shard| {
         vec![
             shard.shard.to_string(),
-            optional(shard.leader_node),
+            optional(shard.leader),
             shard.term.to_string(),
-            join(&shard.replica_nodes),
+            join(&shard.replicas),
             shard.partitions.to_string(),
             optional(shard.committed_index),
             optional(shard.applied_index),

@@ -30,8 +30,7 @@ pub(crate) async fn client(global: &Global) -> anyhow::Result<Client> {
 }
 
 async fn to(servers: &str) -> anyhow::Result<Client> {
-    let url = if servers.contains("://") { servers.to_owned() } else { format!("quipu://{servers}") };
-    Ok(Client::builder(url).service("quipu-cli").connect().await?)
+    Ok(Client::builder(servers).service("quipu-cli").connect().await?)
 }
 
 /// Whether the cluster at these addresses calls itself healthy.
@@ -39,7 +38,7 @@ async fn to(servers: &str) -> anyhow::Result<Client> {
 /// # Errors
 /// Its problems, or why it cannot be asked.
 pub(crate) async fn healthy(servers: &str) -> anyhow::Result<()> {
-    let cluster = to(servers).await?.describe_cluster().await?;
+    let cluster = to(servers).await?.admin().describe_cluster().await?;
     ensure!(cluster.is_healthy, "{}", cluster.problems.join("; "));
     Ok(())
 }

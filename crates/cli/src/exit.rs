@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use quipu_types::ErrorCode;
-
 use crate::output;
 
 /// A failure with its exit code.
@@ -54,21 +52,13 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(failure.code);
     }
     let error = cause.downcast_ref::<quipu_client::Error>()?;
-    Some(match error.code() {
-        Some(
-            ErrorCode::UnknownTopic | ErrorCode::UnknownTopicId | ErrorCode::UnknownPartition,
-        ) => NOT_FOUND,
-        Some(ErrorCode::TopicExists) => CONFLICT,
-        Some(
-            ErrorCode::LeaderUnknown
-            | ErrorCode::ControllerUnavailable
-            | ErrorCode::NotEnoughReplicas
-            | ErrorCode::DeadlineExceeded
-            | ErrorCode::PartitionNotReady
-            | ErrorCode::Stopping
-            | ErrorCode::Overloaded,
-        )
-        | None => UNAVAILABLE,
-        Some(_) => FAILED,
+    Some(if error.is_not_found() {
+        NOT_FOUND
+    } else if error.is_conflict() {
+        CONFLICT
+    } else if error.is_unavailable() {
+        UNAVAILABLE
+    } else {
+        FAILED
     })
 }

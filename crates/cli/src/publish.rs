@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quipu_client::{Client, DeliveryFuture, NewRecord, NewTopic, Producer, Receipt};
+use quipu_client::{Client, Delivery, NewRecord, NewTopic, Producer, Receipt};
 use quipu_types::{Acks, ErrorCode};
 
 use crate::args::{Format, Global, PubArgs};
@@ -50,12 +50,12 @@ fn producer(client: &Client, args: &PubArgs) -> anyhow::Result<Producer> {
         .linger(linger)
         .compression(crate::start_point::codec(&args.compression)?)
         .delivery_timeout(crate::start_point::duration(&args.timeout)?)
-        .build())
+        .idempotent(acks == Acks::Quorum)
+        .build()?)
 }
 
 async fn create(client: &Client, name: &str) -> anyhow::Result<()> {
-    let topic = NewTopic { name: name.to_owned(), partitions: 1, ..NewTopic::default() };
-    match client.create_topic(topic).await {
+    match client.admin().create_topic(NewTopic::new(name)).await {
         Err(error) if error.code() != Some(ErrorCode::TopicExists) => Err(error.into()),
         _ => Ok(()),
     }
@@ -127,11 +127,20 @@ async fn one(
 
 fn show(global: &Global, receipt: &Receipt) -> anyhow::Result<()> {
     if global.output == Format::Json {
-        return output::json(receipt);
+        return output::json(&document(receipt));
     }
     let offset =
         receipt.offset.map_or_else(|| "not yet known".to_owned(), |offset| offset.to_string());
     output::line(&format!("published {}/{}@{offset}", receipt.topic, receipt.partition))
+}
+
+fn document(receipt: &Receipt) -> serde_json::Value {
+    serde_json::json!({
+        "topic": &*receipt.topic,
+        "partition": receipt.partition,
+        "offset": receipt.offset,
+        "timestamp": crate::start_point::time(receipt.timestamp),
+    })
 }
 
 async fn many(
@@ -142,7 +151,7 @@ async fn many(
 ) -> anyhow::Result<()> {
     let (mut input, bytes) = open(file)?;
     let bar = progress(bytes);
-    let mut waiting: VecDeque<DeliveryFuture> = VecDeque::new();
+    let mut waiting: VecDeque<Delivery> = VecDeque::new();
     let (mut published, mut line) = (0_u64, Vec::new());
     let mut last = None;
     loop {
@@ -168,6 +177,7 @@ async fn many(
     }
     bar.finish_and_clear();
     if global.output == Format::Json {
+        let last = last.as_ref().map(document);
         return output::json(&serde_json::json!({ "published": published, "last": last }));
     }
     output::line(&format!("published {published} events to {}", template.topic))

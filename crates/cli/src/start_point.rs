@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use quipu_client::{End, Start};
-use quipu_types::ByteCount;
+use quipu_client::{End, InvalidPosition, Start};
+use quipu_types::{ByteCount, TimestampMs};
 use quipu_types::record::Codec;
 
 use crate::exit::Failure;
 
 /// `start`, `end`, `42`, `-10`, `@2026-01-01T00:00Z`, `@-1h`.
 pub(crate) fn start(text: &str) -> anyhow::Result<Start> {
-    text.parse().map_err(|error| Failure::usage(format!("--from {text}: {error}")))
+    text.parse()
+        .map_err(|error: InvalidPosition| Failure::usage(format!("--from {text}: {error}")))
 }
 
 /// `never`, `end`, `42`, `@2026-01-01T00:00Z`.
 pub(crate) fn end(text: &str) -> anyhow::Result<End> {
-    text.parse().map_err(|error| Failure::usage(format!("--until {text}: {error}")))
+    text.parse()
+        .map_err(|error: InvalidPosition| Failure::usage(format!("--until {text}: {error}")))
 }
 
 /// `30s`, `2m`.
@@ -48,7 +50,7 @@ pub(crate) fn codec(text: &str) -> anyhow::Result<Codec> {
 }
 
 /// RFC 3339, UTC, milliseconds.
-pub(crate) fn time(timestamp_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(timestamp_ms)
-        .map_or_else(|_| timestamp_ms.to_string(), |time| format!("{time:.3}"))
+pub(crate) fn time(timestamp: TimestampMs) -> String {
+    jiff::Timestamp::from_millisecond(timestamp.get())
+        .map_or_else(|_| timestamp.to_string(), |time| format!("{time:.3}"))
 }

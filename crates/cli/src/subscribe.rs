@@ -3,8 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context;
-use futures::StreamExt;
-use quipu_client::{ConsumedRecord, End, Start};
+use quipu_client::{End, Record, Start};
 
 use crate::args::{Format, Global, SubArgs};
 use crate::{connect, start_point};
@@ -51,7 +50,7 @@ fn print(global: &Global, args: SubArgs, start: Start, end: End) -> anyhow::Resu
     })
 }
 
-fn write(out: &mut impl Write, format: Format, record: &ConsumedRecord) -> std::io::Result<()> {
+fn write(out: &mut impl Write, format: Format, record: &Record) -> std::io::Result<()> {
     match format {
         Format::Raw => {
             out.write_all(record.value.as_deref().unwrap_or_default())?;
@@ -67,24 +66,24 @@ fn write(out: &mut impl Write, format: Format, record: &ConsumedRecord) -> std::
             record.topic,
             record.partition,
             record.offset,
-            start_point::time(record.timestamp_ms),
+            start_point::time(record.timestamp),
             record.key.as_deref().map_or("-".into(), String::from_utf8_lossy),
             record.value.as_deref().map_or("(deleted)".into(), String::from_utf8_lossy),
         ),
     }
 }
 
-fn document(record: &ConsumedRecord) -> serde_json::Value {
+fn document(record: &Record) -> serde_json::Value {
     let headers: Vec<_> = record
         .headers
         .iter()
-        .map(|(name, value)| serde_json::json!([name, value.as_deref().map(readable)]))
+        .map(|header| serde_json::json!([header.key(), header.value().map(|value| readable(value))]))
         .collect();
     serde_json::json!({
         "topic": &*record.topic,
         "partition": record.partition,
         "offset": record.offset,
-        "timestamp": start_point::time(record.timestamp_ms),
+        "timestamp": start_point::time(record.timestamp),
         "key": record.key.as_deref().map(readable),
         "value": record.value.as_deref().map(readable),
         "headers": headers,

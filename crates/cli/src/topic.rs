@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 
-use quipu_client::{NewTopic, TopicDescription};
+use quipu_client::{Admin, NewTopic, TopicChange, TopicDescription};
 use quipu_types::ErrorCode;
 
 use crate::args::{Format, Global, TopicVerb};
@@ -14,35 +14,34 @@ use crate::{connect, output};
 /// Runs the verb.
 pub(crate) fn run(global: &Global, verb: TopicVerb) -> anyhow::Result<()> {
     connect::block_on(async {
-        let client = connect::client(global).await?;
+        let admin = connect::client(global).await?.admin();
         match verb {
             TopicVerb::Create { name, partitions, replication, config, dry_run, if_not_exists } => {
-                let topic = NewTopic {
-                    name,
-                    partitions,
-                    replication,
-                    config: pairs(&config)?,
-                    validate_only: dry_run,
-                };
-                create(global, &client, topic, if_not_exists).await
+                let mut topic = NewTopic::new(name).partitions(partitions).replication(replication);
+                topic.config = pairs(&config)?;
+                topic.validate_only = dry_run;
+                create(global, &admin, topic, if_not_exists).await
             }
-            TopicVerb::List => list(global, &client.list_topics().await?),
+            TopicVerb::List => list(global, &admin.list_topics().await?),
             TopicVerb::Describe { name } => {
-                describe(global, &client.describe_topic(&name).await?)
+                describe(global, &admin.describe_topic(&name).await?)
             }
             TopicVerb::Delete { name, yes } => {
                 confirm(&name, yes, "deletes the topic and all its events")?;
-                client.delete_topic(&name).await?;
+                admin.delete_topic(&name).await?;
                 output::note(&format!("topic {name} is deleted"));
                 Ok(())
             }
             TopicVerb::Alter { name, config, reset, dry_run } => {
-                let set = pairs(&config)?;
-                describe(global, &client.alter_topic(&name, set, reset, dry_run).await?)
+                let mut change = TopicChange::new(name);
+                change.set = pairs(&config)?;
+                change.reset = reset;
+                change.validate_only = dry_run;
+                describe(global, &admin.alter_topic(change).await?)
             }
             TopicVerb::Trim { name, partition, before, yes } => {
                 confirm(&name, yes, "deletes events for good")?;
-                let log_start = client.delete_records(&name, partition, before).await?;
+                let log_start = admin.delete_records(&name, partition, before).await?;
                 output::note(&format!("{name}/{partition} starts at offset {log_start}"));
                 Ok(())
             }
@@ -52,12 +51,12 @@ pub(crate) fn run(global: &Global, verb: TopicVerb) -> anyhow::Result<()> {
 
 async fn create(
     global: &Global,
-    client: &quipu_client::Client,
+    admin: &Admin,
     topic: NewTopic,
     if_not_exists: bool,
 ) -> anyhow::Result<()> {
     let (name, is_dry) = (topic.name.clone(), topic.validate_only);
-    match client.create_topic(topic).await {
+    match admin.create_topic(topic).await {
         Ok(_) if is_dry => {
             output::note(&format!("topic {name} could be created"));
             Ok(())
@@ -81,7 +80,7 @@ fn list(global: &Global, topics: &[TopicDescription]) -> anyhow::Result<()> {
                     topic.name.clone(),
                     topic.partitions.len().to_string(),
                     topic.replication.to_string(),
-                    topic.topic_id.to_string(),
+                    topic.topic_id.clone(),
                 ]
             });
             output::table(&["topic", "partitions", "replication", "id"], rows)
@@ -100,8 +99,8 @@ fn describe(global: &Global, topic: &TopicDescription) -> anyhow::Result<()> {
     let partitions = topic.partitions.iter().map(|partition| {
         vec![
             partition.index.to_string(),
-            optional(partition.leader_node),
-            join(&partition.replica_nodes),
+            optional(partition.leader),
+            join(&partition.replicas),
             partition.shard.to_string(),
             optional(partition.log_start),
             optional(partition.high_watermark),

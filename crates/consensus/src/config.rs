@@ -19,6 +19,9 @@ pub struct Config {
     /// A node unheard of for so long counts as dead, even though its connections stand. Default
     /// 1500 ms.
     pub silence_max: Duration,
+    /// Whether voters campaign as soon as a leader's node is known to be dead, instead of waiting
+    /// for their timers. Default true.
+    pub is_failover_fast: bool,
     /// After a leader's node died, the n-th live voter waits n times this before it campaigns, so
     /// that votes do not split. Default 100 ms.
     pub rank_delay: Duration,
@@ -44,6 +47,7 @@ impl Default for Config {
             election_timeout_min: Duration::from_millis(750),
             election_timeout_max: Duration::from_millis(1_500),
             silence_max: Duration::from_millis(1_500),
+            is_failover_fast: true,
             rank_delay: Duration::from_millis(100),
             append_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
@@ -121,8 +125,7 @@ mod tests {
 
     #[test]
     fn settings_that_contradict_each_other_are_refused() {
-        let config =
-            Config { heartbeat_interval: Duration::from_secs(5), ..Config::default() };
+        let config = Config { heartbeat_interval: Duration::from_secs(5), ..Config::default() };
         assert!(config.validate().is_err());
     }
 }

@@ -118,10 +118,9 @@ mod tests {
         )
         .expect("all voters have places");
         let encoded = encode(&EntryPayload::Membership(members.clone()));
-        match decode(id(), encoded.clone()).expect("just encoded").payload {
-            EntryPayload::Membership(back) => assert_eq!(back, members),
-            other => panic!("{other:?}"),
-        }
+        let back = decode(id(), encoded.clone()).expect("just encoded").payload;
+        let EntryPayload::Membership(back) = back else { panic!("{back:?}") };
+        assert_eq!(back, members);
         for cut in 1..encoded.len() {
             assert!(decode(id(), encoded.slice(..cut)).is_err(), "cut at {cut}");
         }

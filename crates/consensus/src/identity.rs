@@ -50,7 +50,7 @@ pub struct MembersOnly;
 
 impl HelloPolicy for MembersOnly {
     fn check(&self, own: &PeerIdentity, hello: &Hello) -> Result<(), Rejection> {
-        if own.cluster == hello.sender.cluster {
+        if own.cluster == hello.sender.cluster && !is_nil(own.cluster) {
             return Ok(());
         }
         Err(Rejection::WrongCluster(format!(
@@ -159,6 +159,7 @@ mod tests {
         assert_eq!(judge(&own, &hello(0, 2, 1), &Everyone), Ok(()));
         let refused = judge(&own, &hello(0, 2, 1), &MembersOnly);
         assert!(matches!(refused, Err(Rejection::WrongCluster(_))));
-        assert_eq!(judge(&identity(0, 1), &hello(0, 2, 1), &MembersOnly), Ok(()));
+        assert!(judge(&identity(0, 1), &hello(0, 2, 1), &MembersOnly).is_err());
+        assert_eq!(judge(&identity(0, 1), &hello(0, 2, 1), &Everyone), Ok(()));
     }
 }

@@ -43,7 +43,8 @@ fn count(len: usize) -> u32 {
 /// Reads a membership to its end.
 pub(crate) fn decode(from: &mut Bytes) -> Result<Membership, Undecodable> {
     let whole = from.len();
-    read(from).ok_or(Undecodable::new(whole, "membership cut short or of an unknown version"))
+    let why = "membership cut short or of an unknown version";
+    read(from).ok_or_else(|| Undecodable::new(whole, why))
 }
 
 fn read(from: &mut Bytes) -> Option<Membership> {
@@ -100,8 +101,10 @@ pub(crate) fn decode_stored(mut from: Bytes) -> Result<StoredMembership, Undecod
     };
     if id.is_none() {
         // Before the first membership there are no voters, which a membership read back refuses.
-        return Ok(decode(&mut from)
-            .map_or_else(|_| StoredMembership::default(), |members| StoredMembership::new(None, members)));
+        return Ok(decode(&mut from).map_or_else(
+            |_| StoredMembership::default(),
+            |members| StoredMembership::new(None, members),
+        ));
     }
     Ok(StoredMembership::new(id, decode(&mut from)?))
 }

@@ -90,7 +90,8 @@ pub trait StateMachine: Send + 'static {
     ///
     /// # Errors
     /// When the manifest is unreadable or the disk refuses.
-    fn receiver(&mut self, manifest: Bytes) -> Result<Box<dyn SnapshotReceiver>, StateMachineError>;
+    fn receiver(&mut self, manifest: Bytes)
+    -> Result<Box<dyn SnapshotReceiver>, StateMachineError>;
 
     /// Replaces the state by what was received. Durable on return.
     ///

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use openraft::impls::{Vote, leader_id_std};
+use openraft::impls::{BoxedErrorSource, InlineBatch, TokioRuntime, Vote, leader_id_std};
 use openraft::raft::responder::Responder;
 use quipu_types::{EntryId, LogIndex, NodeId, Term};
 use tokio::sync::oneshot;
@@ -14,16 +14,31 @@ use crate::state_machine::Reply;
 /// Called once when the leader's own journal has flushed an entry: for `acks=leader`.
 pub type FlushHook = Box<dyn FnOnce() + Send>;
 
-openraft::declare_raft_types!(
-    /// The configuration of every group.
-    pub(crate) TypeConfig:
-        D = Command,
-        R = Reply,
-        NodeId = u64,
-        Node = Place,
-        LeaderId = leader_id_std::LeaderId<u64, u64>,
-        Responder<T> = QuietResponder<T> where T: Send + 'static,
-);
+/// The configuration of every group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Command;
+    type R = Reply;
+    type NodeId = u64;
+    type Node = Place;
+    type Term = u64;
+    type LeaderId = leader_id_std::LeaderId<u64, u64>;
+    type Vote = Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Command, u64, Place>;
+    type Entry = openraft::Entry<LeaderOfTerm, Self::Payload>;
+    type AsyncRuntime = TokioRuntime;
+    type Responder<T>
+        = QuietResponder<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = InlineBatch<T>
+    where
+        T: Send + 'static;
+    type ErrorSource = BoxedErrorSource;
+}
 
 /// Raft's identity of an entry.
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;

@@ -20,7 +20,7 @@ pub fn write_atomic(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     file.write_all_at(bytes, 0)?;
     file.sync_all()?;
     disk.rename(&temporary, path)?;
-    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    disk.sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))
 }
 
 fn temporary_name(path: &Path) -> PathBuf {
@@ -34,7 +34,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{FaultyDisk, Faults};
+    use crate::{Faults, FaultyDisk};
 
     fn read(disk: &dyn Disk, path: &Path) -> Vec<u8> {
         let file = disk.open(path, OpenMode::Read).expect("open");

@@ -4,6 +4,7 @@ mod faults;
 mod file;
 mod inode;
 mod names;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,6 +18,7 @@ use self::faults::{Counts, Operation, Verdict, input_output_error, power_is_cut}
 use self::file::FaultyFile;
 use self::inode::{Inode, InodeId};
 use self::names::{Names, Node};
+use self::state::{State, to_u64};
 use crate::{DirEntry, Disk, DiskFile, LockGuard, OpenMode, Space};
 
 pub use self::faults::Faults;
@@ -33,18 +35,6 @@ pub use self::faults::Faults;
 #[derive(Clone)]
 pub struct FaultyDisk {
     state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug)]
-struct State {
-    rng: Rng,
-    faults: Faults,
-    counts: Counts,
-    is_dead: bool,
-    names: Names,
-    inodes: BTreeMap<InodeId, Inode>,
-    inodes_made: u64,
-    locked: BTreeSet<PathBuf>,
 }
 
 impl FaultyDisk {
@@ -130,68 +120,6 @@ impl FaultyDisk {
         let id = state.names.file(path).expect("a file to damage");
         let byte = usize::try_from(byte).expect("a file in memory");
         state.inodes.get_mut(&id).expect("every name leads to an inode").flip(byte, bit);
-    }
-}
-
-impl State {
-    fn successor(
-        &self,
-        rng: Rng,
-        names: Names,
-        inodes: BTreeMap<InodeId, Inode>,
-    ) -> Self {
-        Self {
-            rng,
-            faults: Faults { capacity_bytes: self.faults.capacity_bytes, ..Faults::default() },
-            counts: Counts::default(),
-            is_dead: false,
-            names,
-            inodes,
-            inodes_made: self.inodes_made,
-            locked: BTreeSet::new(),
-        }
-    }
-
-    /// Counts a call and decides its fate.
-    fn begin(&mut self, operation: Operation) -> io::Result<Verdict> {
-        if self.is_dead {
-            return Err(power_is_cut());
-        }
-        let verdict = self.counts.verdict(&self.faults, operation);
-        self.is_dead = verdict == Verdict::Die;
-        Ok(verdict)
-    }
-
-    /// Runs a change of names under the planned faults.
-    fn change_names<T>(
-        &mut self,
-        change: impl FnOnce(&mut Self) -> io::Result<T>,
-    ) -> io::Result<T> {
-        match self.begin(Operation::Name)? {
-            Verdict::Proceed => change(self),
-            Verdict::Fail => Err(input_output_error()),
-            Verdict::Die => {
-                // The change may have been under way when the power went.
-                let _ = change(self);
-                Err(power_is_cut())
-            }
-        }
-    }
-
-    /// Bytes of all files that have a name.
-    fn used_bytes(&self) -> u64 {
-        let sizes = self.names.files().filter_map(|id| self.inodes.get(&id));
-        sizes.map(|inode| to_u64(inode.len())).sum()
-    }
-
-    /// How far a file may grow towards `to` bytes.
-    fn growth_limit(&self, from: usize, to: usize) -> usize {
-        let Some(capacity) = self.faults.capacity_bytes else { return to };
-        if to <= from {
-            return to;
-        }
-        let free = capacity.saturating_sub(self.used_bytes());
-        to.min(from.saturating_add(usize::try_from(free).unwrap_or(usize::MAX)))
     }
 }
 
@@ -307,10 +235,6 @@ impl Drop for FaultyLock {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         state.locked.remove(&self.path);
     }
-}
-
-fn to_u64(count: usize) -> u64 {
-    u64::try_from(count).expect("a length in memory fits in 64 bits")
 }
 
 #[cfg(test)]

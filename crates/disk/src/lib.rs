@@ -19,6 +19,6 @@ mod real;
 
 pub use atomic::write_atomic;
 pub use disk::{DirEntry, Disk, LockGuard, OpenMode, Space};
-pub use faulty::{FaultyDisk, Faults};
+pub use faulty::{Faults, FaultyDisk};
 pub use file::DiskFile;
 pub use real::real;

@@ -52,7 +52,7 @@ impl Disk for RealDisk {
             return Ok(());
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
+        let parent = parent.unwrap_or_else(|| Path::new("."));
         self.create_dir_all(parent)?;
         match fs::create_dir(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -193,8 +193,9 @@ mod tests {
         let dir = scratch();
         let disk = real();
         let file = disk.open(&dir.path().join("f"), OpenMode::CreateNew).expect("create");
-        let pieces: Vec<Vec<u8>> =
-            (0..3000_u32).map(|n| vec![u8::try_from(n % 251).expect("small"); (n % 7) as usize]).collect();
+        let pieces: Vec<Vec<u8>> = (0..3000_u32)
+            .map(|n| vec![u8::try_from(n % 251).expect("small"); (n % 7) as usize])
+            .collect();
         let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
         file.write_all_vectored_at(&slices, 100).expect("write");
         let expected = pieces.concat();
@@ -223,7 +224,10 @@ mod tests {
         let deep = dir.path().join("a/b/c");
         disk.create_dir_all(&deep).expect("make");
         disk.create_dir_all(&deep).expect("making again changes nothing");
-        disk.open(&deep.join("z"), OpenMode::CreateNew).expect("create").fill_zero(0, 5).expect("zeros");
+        disk.open(&deep.join("z"), OpenMode::CreateNew)
+            .expect("create")
+            .fill_zero(0, 5)
+            .expect("zeros");
         let listed = disk.read_dir(&deep).expect("list");
         assert_eq!(listed, [DirEntry { name: "z".to_owned(), is_dir: false, bytes: 5 }]);
         assert!(disk.free_space(&deep).expect("space").free > 0);

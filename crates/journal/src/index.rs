@@ -199,9 +199,8 @@ mod tests {
 
     #[test]
     fn entries_of_missing_files_are_vacant() {
-        let live = |first, last| {
-            Some(Live { first: LogIndex::new(first), last: LogIndex::new(last) })
-        };
+        let live =
+            |first, last| Some(Live { first: LogIndex::new(first), last: LogIndex::new(last) });
         let mut index = filled(5, &[1, 1]);
         index.align(live(3, 9));
         assert_eq!(index.range(), 3..10);

@@ -119,9 +119,8 @@ impl Ledger {
 
     /// The file that should hold an entry.
     pub(crate) fn home(&self, shard: ShardId, index: LogIndex) -> Option<JournalFileId> {
-        let holds = |file: &FileLedger| {
-            file.residents.get(&shard).is_some_and(|live| live.contains(index))
-        };
+        let holds =
+            |file: &FileLedger| file.residents.get(&shard).is_some_and(|live| live.contains(index));
         self.files.iter().find(|(_, file)| holds(file)).map(|(id, _)| *id)
     }
 

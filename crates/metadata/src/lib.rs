@@ -1,1 +1,43 @@
-//! quipu-metadata
+//! Nodes, shards, topics and where everything lives: one Raft group of its own, shard 0.
+//!
+//! - What it is: every node holds the [`Image`], an immutable, versioned view that readers take
+//!   without locks. Changes are [`Command`]s of the metadata group; a [`Metadata`] handle proposes
+//!   them from any node. The group's leader is the *controller*: it has shards created and brings
+//!   leaders home. Around that: the identity of a data directory ([`Identity`]), whom to admit as
+//!   a peer ([`Admission`]), and how fresh nodes become a cluster ([`bootstrap`]).
+//! - Must not know: what a shard does with a partition, and any protocol.
+//! - Tasks: per node the controller, which acts only while its node leads shard 0.
+//! - Invariants: [`state_machine`] and [`placement`] are pure; an image is never changed, only
+//!   replaced; a data directory belongs to one node of one cluster for ever.
+//! - Start reading at [`state_machine`].
+
+mod addresses;
+mod admission;
+pub mod bootstrap;
+mod calls;
+mod command;
+mod controller;
+mod error;
+mod handle;
+pub mod identity;
+mod image;
+mod metrics;
+pub mod placement;
+mod refusal;
+mod replica;
+mod sorted_map;
+pub mod state_machine;
+pub mod topic_config;
+
+pub use addresses::Addresses;
+pub use admission::Admission;
+pub use bootstrap::{Bootstrap, BootstrapError};
+pub use command::{Command, NewTopic, NodeRegistration, Outcome};
+pub use error::MetadataError;
+pub use handle::Metadata;
+pub use identity::{Founder, Identity, IdentityError};
+pub use image::{Image, NodeRecord, ShardRecord, TopicRecord};
+pub use refusal::Refusal;
+pub use replica::{Images, MetadataStateMachine, ReplicaOpenError};
+pub use sorted_map::SortedMap;
+pub use topic_config::{InvalidConfig, Setting, TopicConfig};

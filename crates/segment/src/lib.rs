@@ -1,1 +1,44 @@
-//! quipu-segment
+//! One partition's log on disk: segment files of stored batches, and nothing else in them.
+//!
+//! One [`SegmentLog`] writes; any number of [`SegmentReader`]s read, and never wait for it. What
+//! was appended last lies in memory until there is enough to write or a checkpoint asks for it
+//! ([`SegmentLog::flush`]): the journal already holds it durably. Bytes on disk:
+//! `docs/formats/segment.md`.
+//!
+//! - Must not know: Raft, producers, who may read up to where. It knows offsets and bytes.
+//! - Invariants: sealed files never change; every byte that leaves was checked against a checksum,
+//!   the offset before it and the leader epoch it was stored under; damage is an error with file and
+//!   byte, never skipped; indexes are derived and rebuilt; an empty log has no file and no folder.
+//! - Order of durability: [`SegmentLog::flush`] → the owner makes the returned [`LogEnd`] durable →
+//!   [`SegmentLog::trim`] removes what that checkpoint does not need any more.
+//! - Start reading at [`SegmentLog`], then `reader.rs`.
+
+mod active;
+mod batches;
+mod config;
+mod error;
+mod file_name;
+mod index;
+mod index_file;
+mod log;
+mod metrics;
+mod open_files;
+mod reader;
+mod recovery;
+mod scan;
+mod sealed;
+mod time_lookup;
+mod view;
+mod window;
+
+pub use config::Config;
+pub use error::{Corruption, FileFailure, OpenError, ReadError, WriteError};
+pub use log::{LogEnd, SegmentLog, TrimReport};
+pub use metrics::describe;
+pub use open_files::OpenFiles;
+pub use reader::SegmentReader;
+
+#[cfg(test)]
+mod test_batch;
+#[cfg(test)]
+mod tests;

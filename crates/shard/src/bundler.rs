@@ -267,7 +267,6 @@ fn refuse_unproposed(waiters: Vec<Waiter>, bytes: usize, why: Unproposed) {
         Unproposed::TooLarge => {
             (AppendError::TooLarge { bytes, limit: BATCH_BYTES_MAX }, ControlError::Overloaded)
         }
-        Unproposed::Stopped => (AppendError::Stopping, ControlError::Stopping),
     };
     for waiter in waiters {
         refuse(waiter, &append, control.clone());

@@ -121,9 +121,8 @@ pub(crate) fn to_control(outcome: &Outcome) -> Result<ControlOutcome, ControlErr
 fn from_propose(error: ProposeError) -> ControlError {
     match error {
         ProposeError::NotLeader { leader } => ControlError::NotLeader { leader },
-        ProposeError::LeadershipLost => ControlError::LeadershipLost,
+        ProposeError::LeadershipLost | ProposeError::Stopped => ControlError::LeadershipLost,
         ProposeError::Deadline => ControlError::Deadline,
         ProposeError::TooLarge { .. } => ControlError::Overloaded,
-        ProposeError::Stopped => ControlError::Stopping,
     }
 }

@@ -114,12 +114,11 @@ impl Shard {
             debt: Arc::clone(&debt),
             metrics: metrics.clone(),
         };
-        let machine = tokio::task::spawn_blocking(move || {
-            ShardStateMachine::open(machine_env, shard)
-        })
-        .await
-        .expect("opening is not cancelled, and a panic in it is a panic here")
-        .map_err(|source| OpenError::StateMachine { shard, source })?;
+        let machine =
+            tokio::task::spawn_blocking(move || ShardStateMachine::open(machine_env, shard))
+                .await
+                .expect("opening is not cancelled, and a panic in it is a panic here")
+                .map_err(|source| OpenError::StateMachine { shard, source })?;
         let group = env
             .consensus
             .open_group(shard, replica, env.journal, Box::new(machine))
@@ -214,11 +213,12 @@ impl Shard {
         let (answer, answered) = oneshot::channel();
         let answer = (acks != Acks::None).then_some(answer);
         let waiter = AppendWaiter { acks, min_insync, log_append_time, answer };
-        self.push(Command::Append { partition, batch }, Answer::Append(waiter), permit)
-            .map_err(|full| match full {
+        self.push(Command::Append { partition, batch }, Answer::Append(waiter), permit).map_err(
+            |full| match full {
                 Full::Closed(_) => AppendError::Stopping,
                 Full::Bytes(_) => AppendError::Overloaded,
-            })?;
+            },
+        )?;
         if acks == Acks::None {
             let log_start = progress.unwrap_or_default().log_start();
             let appended =

@@ -50,8 +50,6 @@ pub(crate) enum Unproposed {
     Lost,
     /// Refused: larger than an entry may be.
     TooLarge,
-    /// Refused: the group has been shut down.
-    Stopped,
 }
 
 /// Called when the leader's own disk has the entry.
@@ -90,9 +88,15 @@ pub(crate) struct GroupReplication {
 }
 
 impl GroupReplication {
+    /// Who else leads, if that is known and the node answers.
     fn leader(&self) -> Option<NodeId> {
-        let known = self.group.status().borrow().leader.map(|(_, node)| node);
-        known.or_else(|| self.consensus.leader_hint(self.shard).map(|hint| hint.node))
+        let own = self.group.replica();
+        let known = self.group.status().borrow().leader;
+        let leader = match known {
+            Some((replica, node)) => (replica != own).then_some(node),
+            None => self.consensus.leader_hint(self.shard).map(|hint| hint.node),
+        };
+        leader.filter(|node| self.consensus.is_alive(*node))
     }
 }
 
@@ -162,8 +166,9 @@ impl Replication for GroupReplication {
 pub(crate) const fn unproposed(error: &ProposeError) -> Unproposed {
     match error {
         ProposeError::NotLeader { leader } => Unproposed::NotLeader { leader: *leader },
-        ProposeError::LeadershipLost | ProposeError::Deadline => Unproposed::Lost,
+        ProposeError::LeadershipLost | ProposeError::Deadline | ProposeError::Stopped => {
+            Unproposed::Lost
+        }
         ProposeError::TooLarge { .. } => Unproposed::TooLarge,
-        ProposeError::Stopped => Unproposed::Stopped,
     }
 }

@@ -151,9 +151,7 @@ fn to_fields(outcome: &Outcome) -> Fields {
             ..Fields::default()
         },
         Outcome::Refused(refused) => refused_to_fields(refused),
-        Outcome::UnknownPartition => {
-            Fields { kind: kind::UNKNOWN_PARTITION, ..Fields::default() }
-        }
+        Outcome::UnknownPartition => Fields { kind: kind::UNKNOWN_PARTITION, ..Fields::default() },
         Outcome::Opened { is_new } => {
             Fields { kind: kind::OPENED, flag: *is_new, ..Fields::default() }
         }
@@ -191,10 +189,9 @@ fn from_fields(fields: &Fields) -> Result<Outcome, InvalidReply> {
 fn refused_to_fields(refused: &AppendRefused) -> Fields {
     let with = |reason, values| Fields { kind: kind::REFUSED, reason, values, flag: false };
     match refused {
-        AppendRefused::OutOfOrderSequence { expected, found } => with(
-            reason::OUT_OF_ORDER,
-            [widen(expected.get()), widen(found.get()), 0, 0],
-        ),
+        AppendRefused::OutOfOrderSequence { expected, found } => {
+            with(reason::OUT_OF_ORDER, [widen(expected.get()), widen(found.get()), 0, 0])
+        }
         AppendRefused::ProducerFenced { current } => {
             with(reason::FENCED, [widen(i32::from(current.get())), 0, 0, 0])
         }

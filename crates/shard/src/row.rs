@@ -19,6 +19,8 @@ pub struct InvalidRow;
 /// One hosted partition, as of its last checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionRow {
+    /// The entry that opened it: tells its lives apart.
+    pub(crate) opened: LogIndex,
     pub(crate) epoch_base: i32,
     pub(crate) config: PartitionConfig,
     /// Which of the partition's directories holds its data.
@@ -38,10 +40,11 @@ pub(crate) struct ShardRow {
 
 impl PartitionRow {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(32 + self.checkpoint.len());
+        let mut bytes = BytesMut::with_capacity(40 + self.checkpoint.len());
         bytes.put_u8(VERSION);
         bytes.put_bytes(0, 3);
         bytes.put_u32(self.generation);
+        bytes.put_u64(self.opened.get());
         bytes.put_i32(self.epoch_base);
         bytes.put_u64(self.config.segment_bytes);
         bytes.put_u64(self.config.segment_age_ms);
@@ -50,10 +53,11 @@ impl PartitionRow {
     }
 
     pub(crate) fn decode(bytes: &Bytes) -> Result<Self, InvalidRow> {
-        let mut bytes = unseal(bytes, 28)?;
+        let mut bytes = unseal(bytes, 36)?;
         bytes.advance(4);
         Ok(Self {
             generation: bytes.get_u32(),
+            opened: LogIndex::new(bytes.get_u64()),
             epoch_base: bytes.get_i32(),
             config: PartitionConfig {
                 segment_bytes: bytes.get_u64(),
@@ -102,8 +106,7 @@ impl ShardRow {
         if bytes.len() / 24 < count {
             return Err(InvalidRow);
         }
-        let garbage =
-            (0..count).map(|_| (get_partition(&mut bytes), bytes.get_u32())).collect();
+        let garbage = (0..count).map(|_| (get_partition(&mut bytes), bytes.get_u32())).collect();
         Ok(Self { applied: is_some.then_some(applied), membership: bytes, garbage })
     }
 }
@@ -138,6 +141,7 @@ mod tests {
 
     fn partition_row() -> PartitionRow {
         PartitionRow {
+            opened: LogIndex::new(77),
             epoch_base: -3,
             config: PartitionConfig { segment_bytes: 1 << 40, segment_age_ms: 7 },
             generation: 2,

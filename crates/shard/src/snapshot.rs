@@ -47,8 +47,10 @@ pub(crate) fn clear_stages(disk: &dyn Disk, root: &Path, shard: ShardId) -> io::
 /// From where on a follower needs a partition; both sides agree on it.
 fn first_missing(row: &ManifestRow, have: &Have) -> Offset {
     match have.row(row.partition) {
-        // Its end lies in what the leader keeps: it continues there.
-        Some(has) if has.high_watermark >= row.log_start => has.high_watermark,
+        // The same life, and its end lies in what the leader keeps: it continues there.
+        Some(has) if has.opened == row.opened && has.high_watermark >= row.log_start => {
+            has.high_watermark
+        }
         Some(_) | None => row.log_start,
     }
 }

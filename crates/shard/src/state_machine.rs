@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use quipu_consensus::{
-    AppliedState, Payload, Reply, SnapshotReceiver, SnapshotSource, StateMachine,
-    StateMachineError,
+    AppliedState, Payload, Reply, SnapshotReceiver, SnapshotSource, StateMachine, StateMachineError,
 };
 use quipu_kv::{Key, KeyPrefix, KvError, Store};
 use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv};
-use quipu_types::{EntryId, PartitionId, ShardId};
+use quipu_types::{EntryId, LogIndex, PartitionId, ShardId};
 
 use crate::bundle::{Bundle, Command, PartitionConfig, PartitionControl};
 use crate::metrics::ShardMetrics;
@@ -80,11 +79,15 @@ pub struct ShardStateMachine {
 /// A partition this shard hosts.
 struct Hosted {
     partition: Partition,
+    /// The entry that opened it: tells its lives apart.
+    opened: LogIndex,
     epoch_base: i32,
     config: PartitionConfig,
     generation: u32,
-    /// Whether its row says something else than the fields here.
+    /// Whether its row says something else than what is here.
     is_row_stale: bool,
+    /// The partition's state as encoded last; out of date once the partition is dirty.
+    state: Option<Bytes>,
 }
 
 impl ShardStateMachine {
@@ -136,10 +139,12 @@ impl ShardStateMachine {
         let partition = Partition::open(&env, id, checkpoint).map_err(|error| error.to_string())?;
         Ok(Hosted {
             partition,
+            opened: row.opened,
             epoch_base: row.epoch_base,
             config: row.config,
             generation: row.generation,
             is_row_stale: false,
+            state: None,
         })
     }
 
@@ -147,11 +152,13 @@ impl ShardStateMachine {
     fn open_new(
         &self,
         id: PartitionId,
+        opened: LogIndex,
         epoch_base: i32,
         config: PartitionConfig,
     ) -> Result<Hosted, StateMachineError> {
         let generation = self.free_generation(id);
-        let row = PartitionRow { epoch_base, config, generation, checkpoint: Bytes::new() };
+        let checkpoint = Bytes::new();
+        let row = PartitionRow { opened, epoch_base, config, generation, checkpoint };
         let hosted = self
             .open_hosted(id, &row, PartitionCheckpoint::default())
             .map_err(|reason| failed("open partition", id, reason))?;
@@ -195,8 +202,7 @@ impl ShardStateMachine {
             env.segment.segment_bytes = config.segment_bytes;
         }
         if config.segment_age_ms != 0 {
-            env.segment.segment_age_max =
-                std::time::Duration::from_millis(config.segment_age_ms);
+            env.segment.segment_age_max = std::time::Duration::from_millis(config.segment_age_ms);
         }
         env
     }
@@ -229,20 +235,22 @@ impl ShardStateMachine {
                 self.touched.insert(*partition);
                 Ok(applied.map_or_else(Outcome::Refused, Outcome::Appended))
             }
-            Command::Control(control) => self.apply_control(control),
+            Command::Control(control) => self.apply_control(id, control),
         }
     }
 
-    fn apply_control(&mut self, control: &PartitionControl) -> Result<Outcome, StateMachineError> {
+    fn apply_control(
+        &mut self,
+        id: EntryId,
+        control: &PartitionControl,
+    ) -> Result<Outcome, StateMachineError> {
         match *control {
             PartitionControl::Open { partition, epoch_base, config } => {
-                self.apply_open(partition, epoch_base, config)
+                self.apply_open(id, partition, epoch_base, config)
             }
-            PartitionControl::Close { partition } => Ok(if self.unhost(partition) {
-                Outcome::Closed
-            } else {
-                Outcome::UnknownPartition
-            }),
+            PartitionControl::Close { partition } => {
+                Ok(if self.unhost(partition) { Outcome::Closed } else { Outcome::UnknownPartition })
+            }
             PartitionControl::Trim { partition, to } => {
                 let Some(hosted) = self.hosted.get_mut(&partition) else {
                     return Ok(Outcome::UnknownPartition);
@@ -259,6 +267,7 @@ impl ShardStateMachine {
 
     fn apply_open(
         &mut self,
+        id: EntryId,
         partition: PartitionId,
         epoch_base: i32,
         config: PartitionConfig,
@@ -271,7 +280,7 @@ impl ShardStateMachine {
             self.env.table.insert(hosted.partition.handle(), hosted.epoch_base);
             return Ok(Outcome::Opened { is_new: false });
         }
-        let hosted = self.open_new(partition, epoch_base, config)?;
+        let hosted = self.open_new(partition, id.index, epoch_base, config)?;
         self.host(partition, hosted);
         self.touched.insert(partition);
         Ok(Outcome::Opened { is_new: true })
@@ -313,7 +322,10 @@ impl StateMachine for ShardStateMachine {
         self.snapshot_source().map(|source| source as Arc<dyn SnapshotSource>)
     }
 
-    fn receiver(&mut self, manifest: Bytes) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
+    fn receiver(
+        &mut self,
+        manifest: Bytes,
+    ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
         self.publish();
         let stage = self.next_stage.fetch_add(1, Ordering::Relaxed);
         let have = self.have();

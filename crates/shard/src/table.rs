@@ -1,8 +1,8 @@
 //! The partitions a shard hosts, as readers see them.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quipu_partition::PartitionHandle;
 use quipu_types::{LeaderEpoch, PartitionId, Progress, Term};

@@ -124,7 +124,7 @@ impl Cluster {
     /// # Errors
     /// When none answers.
     pub async fn client(&self) -> Result<quipu_client::Client> {
-        Ok(quipu_client::Client::builder(self.url()).service("test").connect().await?)
+        Ok(quipu_client::Client::builder(&self.url()).service("test").connect().await?)
     }
 
     /// Waits until every node that runs calls the cluster healthy.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use futures::StreamExt;
-use quipu_client::{Client, ConsumedRecord, DeliveryFuture, End, NewRecord, Start};
+use quipu_client::{Client, Delivery, End, NewRecord, Record, Start};
 use quipu_types::Effect;
 
 use crate::until;
@@ -73,7 +72,7 @@ impl Ledger {
     ///
     /// # Panics
     /// When another thread panicked with the ledger in its hands.
-    pub async fn settle(&self, number: u64, delivery: DeliveryFuture) {
+    pub async fn settle(&self, number: u64, delivery: Delivery) {
         match delivery.await {
             Ok(receipt) => {
                 let offset = receipt.offset.expect("a quorum's receipt names its offset");
@@ -154,17 +153,17 @@ impl Ledger {
     }
 }
 
-fn number_of(record: &ConsumedRecord) -> Result<u64> {
-    let header = record.headers.iter().find(|(name, _)| name.as_str() == NUMBER);
-    let value = header.and_then(|(_, value)| value.as_deref()).context("no number")?;
-    Ok(u64::from_be_bytes(value.try_into().context("a number has eight bytes")?))
+fn number_of(record: &Record) -> Result<u64> {
+    let header = record.headers.iter().find(|header| header.key() == NUMBER);
+    let value = header.and_then(|header| header.value()).context("no number")?;
+    Ok(u64::from_be_bytes(value[..].try_into().context("a number has eight bytes")?))
 }
 
 /// Everything in a topic, as of now.
 ///
 /// # Errors
 /// As the client's.
-pub async fn read_all(client: &Client, topic: &str) -> Result<Vec<ConsumedRecord>> {
+pub async fn read_all(client: &Client, topic: &str) -> Result<Vec<Record>> {
     let mut stream =
         client.replay(topic).from(Start::Earliest).until(End::Latest).open().await?;
     let mut records = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use hdrhistogram::Histogram;
-use quipu_client::{Client, DeliveryFuture, NewRecord};
+use quipu_client::{Client, Delivery, NewRecord};
 use quipu_runtime::Rng;
 use quipu_types::Acks;
 use tokio::sync::mpsc;
@@ -96,7 +96,7 @@ pub(super) async fn run(
 /// A record that was handed over: when it should have been sent, and its delivery.
 struct Sent {
     intended: Instant,
-    delivery: DeliveryFuture,
+    delivery: Delivery,
 }
 
 async fn produce(
@@ -111,7 +111,8 @@ async fn produce(
         .acks(load.acks)
         .linger(load.linger)
         .batch_bytes(load.batch_bytes)
-        .build();
+        .idempotent(load.acks == Acks::Quorum)
+        .build()?;
     let payloads = payloads(load.record_bytes, seed);
     let (sent, received) = mpsc::channel(DELIVERIES_MAX);
     let counting = tokio::task::spawn(count(received, load.duration, (from, until)));

@@ -51,7 +51,7 @@ impl LogWeight {
             return None;
         }
         let fits = self.marks.iter().find(|(_, total)| self.total - total <= bytes);
-        fits.or(self.marks.back()).map(|(index, _)| *index)
+        fits.or_else(|| self.marks.back()).map(|(index, _)| *index)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::faults::{Operation, Verdict, input_output_error, power_is_cut};
 use super::inode::{Inode, InodeId};
-use super::{State, to_u64};
+use super::state::{State, to_u64};
 use crate::{DiskFile, OpenMode};
 
 pub(super) struct FaultyFile {

@@ -127,10 +127,8 @@ impl Inode {
     }
 
     fn draw_len(&self, arrival: Arrival, rng: &mut Rng) -> usize {
-        let (low, high) = (
-            self.content.len().min(self.durable_len),
-            self.content.len().max(self.durable_len),
-        );
+        let (low, high) =
+            (self.content.len().min(self.durable_len), self.content.len().max(self.durable_len));
         match arrival {
             Arrival::Nothing => self.durable_len,
             Arrival::Everything => self.content.len(),

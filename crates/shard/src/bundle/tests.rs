@@ -17,7 +17,10 @@ fn every_command() -> Bundle {
                 config,
             }),
             Command::Append { partition: partition(7), batch: batch(1, 0x55) },
-            Command::Control(PartitionControl::Trim { partition: partition(7), to: Offset::new(1) }),
+            Command::Control(PartitionControl::Trim {
+                partition: partition(7),
+                to: Offset::new(1),
+            }),
             Command::Control(PartitionControl::Close { partition: partition(7) }),
         ],
     }
@@ -66,11 +69,14 @@ fn hex_lines(bytes: &[u8]) -> String {
 fn the_tables_of_the_page_add_up_to_the_headers() {
     let total = |heading: &str| -> usize {
         let after = PAGE.split_once(heading).expect(heading).1;
-        let rows = after.lines().skip_while(|line| !line.starts_with("| 0 ")).take_while(|line| {
-            line.starts_with("| ")
-        });
-        rows.map_while(|row| row.split('|').nth(2).and_then(|cell| cell.trim().parse::<usize>().ok()))
-            .sum()
+        let rows = after
+            .lines()
+            .skip_while(|line| !line.starts_with("| 0 "))
+            .take_while(|line| line.starts_with("| "));
+        rows.map_while(|row| {
+            row.split('|').nth(2).and_then(|cell| cell.trim().parse::<usize>().ok())
+        })
+        .sum()
     };
     assert_eq!(total("### Bundle header"), BUNDLE_HEADER_BYTES);
     assert_eq!(total("### Command header"), COMMAND_HEADER_BYTES);

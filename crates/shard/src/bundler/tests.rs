@@ -129,15 +129,18 @@ impl Bench {
     async fn call(&self) -> Call {
         let wait = async {
             loop {
-                let mut calls = self.hand.calls.lock().unwrap();
-                if !calls.is_empty() {
-                    return calls.remove(0);
+                if let Some(call) = self.next_call() {
+                    return call;
                 }
-                drop(calls);
                 self.hand.called.notified().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), wait).await.expect("a proposal")
+    }
+
+    fn next_call(&self) -> Option<Call> {
+        let mut calls = self.hand.calls.lock().unwrap();
+        (!calls.is_empty()).then(|| calls.remove(0))
     }
 
     fn set_standing(&self, to: Standing<()>) {
@@ -231,8 +234,13 @@ async fn a_bundle_keeps_its_size_and_each_command_its_own_outcome() {
     for one in large {
         answers.push(answer(one).await.map(|appended| appended.base_offset.unwrap().get()));
     }
-    let expected =
-        [Ok(0), Ok(1), Ok(2), Err(AppendError::Refused(refused)), Err(AppendError::UnknownPartition)];
+    let expected = [
+        Ok(0),
+        Ok(1),
+        Ok(2),
+        Err(AppendError::Refused(refused)),
+        Err(AppendError::UnknownPartition),
+    ];
     assert_eq!(answers, expected);
 }
 

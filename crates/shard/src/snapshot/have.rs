@@ -1,7 +1,7 @@
 //! What the follower has already.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quipu_types::{Offset, PartitionId};
+use quipu_types::{LogIndex, Offset, PartitionId};
 
 use crate::bundle::{get_partition, put_partition};
 use crate::row::{InvalidRow, seal, unseal};
@@ -25,7 +25,8 @@ pub(crate) struct Have {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HaveRow {
     pub(crate) partition: PartitionId,
-    pub(crate) log_start: Offset,
+    /// The entry that opened it: tells its lives apart.
+    pub(crate) opened: LogIndex,
     pub(crate) high_watermark: Offset,
 }
 
@@ -37,7 +38,7 @@ impl Have {
         bytes.put_bytes(0, 3);
         for row in rows {
             put_partition(&mut bytes, row.partition);
-            bytes.put_u64(row.log_start.get());
+            bytes.put_u64(row.opened.get());
             bytes.put_u64(row.high_watermark.get());
         }
         seal(bytes)
@@ -68,7 +69,7 @@ impl Have {
         let mut row = &self.rows[place * ROW_BYTES..(place + 1) * ROW_BYTES];
         HaveRow {
             partition: get_partition(&mut row),
-            log_start: Offset::new(row.get_u64()),
+            opened: LogIndex::new(row.get_u64()),
             high_watermark: Offset::new(row.get_u64()),
         }
     }
@@ -86,7 +87,7 @@ mod tests {
         let rows: Vec<HaveRow> = (0..100)
             .map(|n| HaveRow {
                 partition: id(2 * n),
-                log_start: Offset::new(u64::from(n)),
+                opened: LogIndex::new(u64::from(n)),
                 high_watermark: Offset::new(u64::from(n) * 10),
             })
             .collect();

@@ -1,7 +1,7 @@
 //! What a snapshot holds.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quipu_types::{Offset, PartitionId};
+use quipu_types::{LogIndex, Offset, PartitionId};
 
 use crate::bundle::{PartitionConfig, get_partition, put_partition};
 use crate::row::{InvalidRow, length, seal, unseal};
@@ -9,7 +9,7 @@ use crate::row::{InvalidRow, length, seal, unseal};
 /// Layout version; see `row.rs`.
 const VERSION: u8 = 1;
 /// Bytes of a row before its state.
-const ROW_BYTES: usize = 60;
+const ROW_BYTES: usize = 68;
 
 /// Every partition of a shard at one applied index, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ManifestRow {
     pub(crate) partition: PartitionId,
+    /// The entry that opened it: tells its lives apart.
+    pub(crate) opened: LogIndex,
     pub(crate) epoch_base: i32,
     pub(crate) config: PartitionConfig,
     pub(crate) log_start: Offset,
@@ -37,6 +39,7 @@ impl Manifest {
         bytes.put_u32(length(self.rows.len()));
         for row in &self.rows {
             put_partition(&mut bytes, row.partition);
+            bytes.put_u64(row.opened.get());
             bytes.put_i32(row.epoch_base);
             bytes.put_u64(row.config.segment_bytes);
             bytes.put_u64(row.config.segment_age_ms);
@@ -77,6 +80,7 @@ impl ManifestRow {
         }
         let mut row = Self {
             partition: get_partition(bytes),
+            opened: LogIndex::new(bytes.get_u64()),
             epoch_base: bytes.get_i32(),
             config: PartitionConfig {
                 segment_bytes: bytes.get_u64(),

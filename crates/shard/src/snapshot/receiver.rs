@@ -71,7 +71,8 @@ impl Receiver {
         for (row, next) in self.manifest.rows.iter().zip(&self.next).take(place).skip(self.place) {
             if *next < row.high_watermark {
                 let (partition, end) = (row.partition, row.high_watermark);
-                let reason = format!("offsets {next} to {end} of partition {partition} are missing");
+                let reason =
+                    format!("offsets {next} to {end} of partition {partition} are missing");
                 return Err(InvalidChunk::new(reason));
             }
         }

@@ -16,7 +16,6 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Segments only grow, so the readers with fixed ends are a consistent view. A partition that is
 /// trimmed or closed meanwhile ends the transfer with an error, and consensus takes a new view.
 pub(crate) struct Source {
-    encoded: Bytes,
     partitions: Vec<SourcePartition>,
 }
 
@@ -26,15 +25,16 @@ pub(crate) struct SourcePartition {
 }
 
 impl Source {
-    pub(crate) fn new(partitions: Vec<SourcePartition>) -> Self {
-        let rows = partitions.iter().map(|partition| partition.row.clone()).collect();
-        Self { encoded: Manifest { rows }.encode(), partitions }
+    pub(crate) const fn new(partitions: Vec<SourcePartition>) -> Self {
+        Self { partitions }
     }
 }
 
 impl SnapshotSource for Source {
     fn manifest(&self) -> Bytes {
-        self.encoded.clone()
+        // Only now: many a view is taken and never sent.
+        let rows = self.partitions.iter().map(|partition| partition.row.clone()).collect();
+        Manifest { rows }.encode()
     }
 
     /// The cursor: a partition's place, and the next offset to send plus one (0: not begun).
@@ -43,7 +43,8 @@ impl SnapshotSource for Source {
         have: &Bytes,
         cursor: &mut SnapshotCursor,
     ) -> Result<Option<Bytes>, StateMachineError> {
-        let have = Have::open(have).map_err(|error| failed("read", "what a follower has", error))?;
+        let have =
+            Have::open(have).map_err(|error| failed("read", "what a follower has", error))?;
         let mut chunk = ChunkBuilder::new();
         while chunk.len() < CHUNK_BYTES {
             let place = usize::try_from(cursor.0).unwrap_or(usize::MAX);

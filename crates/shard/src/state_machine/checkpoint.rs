@@ -1,7 +1,9 @@
 //! Making what was applied durable, all of it together.
 
+use bytes::Bytes;
 use quipu_consensus::AppliedState;
 use quipu_kv::{Key, WriteBatch};
+use quipu_partition::StorageError;
 use quipu_types::PartitionId;
 
 use super::{Hosted, ShardStateMachine, generation_root};
@@ -25,8 +27,12 @@ impl ShardStateMachine {
         let mut changed = 0_usize;
         for (partition, hosted) in &mut self.hosted {
             if hosted.partition.is_dirty() || hosted.is_row_stale {
-                let row = flush(*partition, hosted)?;
+                let row = hosted.row().map_err(|error| CheckpointError::Partition {
+                    partition: *partition,
+                    reason: error.to_string(),
+                })?;
                 batch.put(&Key::PartitionCheckpoint(self.shard, *partition), row.encode());
+                hosted.is_row_stale = true;
                 changed += 1;
             }
         }
@@ -39,8 +45,9 @@ impl ShardStateMachine {
         batch.put(&Key::ShardCheckpoint(self.shard), row.encode());
         self.env.kv.write(batch)?;
         self.env.kv.flush()?;
-        for hosted in self.hosted.values_mut() {
+        for hosted in self.hosted.values_mut().filter(|hosted| hosted.is_row_stale) {
             hosted.is_row_stale = false;
+            hosted.partition.checkpoint_is_durable();
         }
         self.durable = state.clone();
         self.env.debt.clear();
@@ -69,14 +76,26 @@ impl ShardStateMachine {
     }
 }
 
-fn flush(partition: PartitionId, hosted: &mut Hosted) -> Result<PartitionRow, CheckpointError> {
-    let checkpoint = hosted.partition.checkpoint().map_err(|error| {
-        CheckpointError::Partition { partition, reason: error.to_string() }
-    })?;
-    Ok(PartitionRow {
-        epoch_base: hosted.epoch_base,
-        config: hosted.config,
-        generation: hosted.generation,
-        checkpoint: checkpoint.encode(),
-    })
+impl Hosted {
+    /// The partition's state, with everything it speaks of flushed.
+    pub(super) fn state(&mut self) -> Result<Bytes, StorageError> {
+        if let Some(state) = self.state.as_ref().filter(|_| !self.partition.is_dirty()) {
+            return Ok(state.clone());
+        }
+        let state = self.partition.checkpoint()?.encode();
+        // The partition counts itself clean from now on, but its row is still to be written.
+        self.is_row_stale = true;
+        self.state = Some(state.clone());
+        Ok(state)
+    }
+
+    fn row(&mut self) -> Result<PartitionRow, StorageError> {
+        Ok(PartitionRow {
+            checkpoint: self.state()?,
+            opened: self.opened,
+            epoch_base: self.epoch_base,
+            config: self.config,
+            generation: self.generation,
+        })
+    }
 }

@@ -8,16 +8,18 @@ use quipu_types::PartitionId;
 use quipu_types::record::ValidatedBatch;
 
 use super::{Hosted, ShardStateMachine, failed};
-use crate::snapshot::{HaveRow, Manifest, ManifestRow, Receiver, Source, SourcePartition, StageReader};
+use crate::snapshot::{
+    HaveRow, Manifest, ManifestRow, Receiver, Source, SourcePartition, StageReader,
+};
 
 impl ShardStateMachine {
     /// What this replica has: the beginning of every partition, as everywhere.
     pub(super) fn have(&self) -> Vec<HaveRow> {
         let rows = self.hosted.iter().map(|(partition, hosted)| {
-            let progress = hosted.partition.handle().progress();
+            let progress = hosted.partition.progress();
             HaveRow {
                 partition: *partition,
-                log_start: progress.log_start(),
+                opened: hosted.opened,
                 high_watermark: progress.high_watermark(),
             }
         });
@@ -37,7 +39,7 @@ impl ShardStateMachine {
     /// Makes this replica's partitions those of the snapshot, durably.
     ///
     /// A crash in the middle leaves the old checkpoint: what was appended behind it is cut off at
-    /// the next start, and a directory that had to be given up is still there.
+    /// the next start, and what had to be given up is still there.
     pub(super) fn install_received(
         &mut self,
         state: &AppliedState,
@@ -63,39 +65,35 @@ impl ShardStateMachine {
         Ok(())
     }
 
-    /// Forgets the partitions that were closed meanwhile.
-    fn drop_strangers(&mut self, manifest: &Manifest) {
+    /// Forgets the partitions that were closed meanwhile, even if they were opened again.
+    pub(super) fn drop_strangers(&mut self, manifest: &Manifest) {
+        let is_stranger = |(id, hosted): &(&PartitionId, &Hosted)| {
+            manifest.row(**id).is_none_or(|row| row.opened != hosted.opened)
+        };
         let strangers: Vec<PartitionId> =
-            self.hosted.keys().copied().filter(|id| manifest.row(*id).is_none()).collect();
+            self.hosted.iter().filter(is_stranger).map(|(id, _)| *id).collect();
         for partition in strangers {
             self.unhost(partition);
         }
     }
 
-    fn install_partition(
+    pub(super) fn install_partition(
         &mut self,
         place: u32,
         row: &ManifestRow,
         reader: &mut StageReader<'_>,
     ) -> Result<(), StateMachineError> {
         let id = row.partition;
-        let is_behind = self.hosted.get(&id).is_some_and(|hosted| {
-            hosted.partition.handle().progress().high_watermark() < row.log_start
-        });
-        if is_behind {
-            // The durable checkpoint needs the old directory until the new one is durable.
-            self.unhost(id);
-        }
         let mut hosted = match self.hosted.remove(&id) {
             Some(hosted) => hosted,
-            None => self.open_new(id, row.epoch_base, row.config)?,
+            None => self.open_new(id, row.opened, row.epoch_base, row.config)?,
         };
         hosted.epoch_base = row.epoch_base;
         hosted.config = row.config;
         hosted.is_row_stale = true;
         let state = PartitionCheckpoint::decode(&row.state)
             .map_err(|error| failed("install partition", id, error))?;
-        let has = hosted.partition.handle().progress().high_watermark();
+        let has = hosted.partition.progress().high_watermark();
         let mut batches = std::iter::from_fn(|| next_missing(reader, place, has).transpose());
         hosted
             .partition
@@ -115,9 +113,8 @@ fn next_missing(
     has: quipu_types::Offset,
 ) -> Result<Option<ValidatedBatch>, StateMachineError> {
     loop {
-        let next = reader
-            .next_of(place)
-            .map_err(|error| failed("read", "staged snapshot", error))?;
+        let next =
+            reader.next_of(place).map_err(|error| failed("read", "staged snapshot", error))?;
         match next {
             Some(batch) if batch.header().base_offset < has => {}
             next => return Ok(next),
@@ -129,21 +126,18 @@ fn source_partition(
     partition: PartitionId,
     hosted: &mut Hosted,
 ) -> Result<SourcePartition, StateMachineError> {
-    let handle = hosted.partition.handle();
-    let progress = handle.progress();
+    let progress = hosted.partition.progress();
     let state = hosted
-        .partition
-        .checkpoint()
+        .state()
         .map_err(|error| failed("take snapshot of partition", partition, error))?;
-    // The partition counts itself clean now, but its row was not written.
-    hosted.is_row_stale = true;
     let row = ManifestRow {
         partition,
+        opened: hosted.opened,
         epoch_base: hosted.epoch_base,
         config: hosted.config,
         log_start: progress.log_start(),
         high_watermark: progress.high_watermark(),
-        state: state.encode(),
+        state,
     };
-    Ok(SourcePartition { row, handle })
+    Ok(SourcePartition { row, handle: hosted.partition.handle() })
 }

@@ -1,0 +1,144 @@
+//! The broker's handle, and what it stands on.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use quipu_consensus::Consensus;
+use quipu_metadata::{Image, Metadata};
+use quipu_runtime::{Clock, OnExit, TaskGroup};
+use quipu_shard::{OpenError, Shard, Shards};
+use quipu_types::{NodeId, ReplicaId, ShardId};
+
+use crate::fetch::FetchMemory;
+use crate::freshness::Freshness;
+use crate::host::{Host, Hosting};
+use crate::init_producer::ProducerIds;
+use crate::metrics::BrokerMetrics;
+use crate::storage_guard::StorageGuard;
+use crate::{calls, reconcile};
+
+/// Opens and forgets replicas of shards: the part that knows the journal and the tables.
+pub trait OpenShard: Send + Sync + 'static {
+    /// Opens the replica; called once per shard until [`Self::forget`].
+    fn open(
+        &self,
+        shard: ShardId,
+        replica: ReplicaId,
+    ) -> BoxFuture<'static, Result<Shard, OpenError>>;
+    /// The shard was closed because the node hosts it no more: what is kept of it may go.
+    fn forget(&self, shard: ShardId);
+}
+
+/// What a broker stands on.
+#[derive(Clone)]
+pub struct BrokerEnv {
+    /// This node.
+    pub node: NodeId,
+    /// The node's consensus; shard 0 is open already.
+    pub consensus: Arc<Consensus>,
+    /// The cluster's metadata.
+    pub metadata: Metadata,
+    /// Where opened shards are kept: shared with the checkpointer.
+    pub shards: Shards,
+    /// How shards are opened.
+    pub opener: Arc<dyn OpenShard>,
+    /// Told by whoever measures the disk.
+    pub storage: StorageGuard,
+    /// Time.
+    pub clock: Clock,
+    /// The node's tasks.
+    pub tasks: TaskGroup,
+}
+
+/// Everything a client may ask for. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) node: NodeId,
+    pub(crate) consensus: Arc<Consensus>,
+    pub(crate) metadata: Metadata,
+    pub(crate) shards: Shards,
+    pub(crate) storage: StorageGuard,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: TaskGroup,
+    pub(crate) hosting: Hosting,
+    pub(crate) freshness: Freshness,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) fetch_memory: FetchMemory,
+    pub(crate) metrics: BrokerMetrics,
+}
+
+impl Broker {
+    /// Starts the broker's tasks: shards open as the image names them.
+    #[must_use]
+    pub fn start(env: BrokerEnv) -> Self {
+        let tasks = env.tasks.child("broker");
+        let hosting = Hosting::default();
+        let broker = Self {
+            inner: Arc::new(Inner {
+                node: env.node,
+                consensus: env.consensus,
+                metadata: env.metadata,
+                shards: env.shards,
+                storage: env.storage,
+                clock: env.clock,
+                tasks: tasks.clone(),
+                hosting,
+                freshness: Freshness::default(),
+                producer_ids: ProducerIds::default(),
+                fetch_memory: FetchMemory::default(),
+                metrics: BrokerMetrics::default(),
+            }),
+        };
+        calls::register(&broker);
+        let host = Host::new(broker.clone(), env.opener);
+        tasks.spawn("host", OnExit::StopNode, host.run());
+        tasks.spawn("reconcile", OnExit::StopNode, reconcile::run(broker.clone()));
+        broker
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    /// The broker's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// The metadata as this node knows it.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        self.inner.metadata.image()
+    }
+
+    /// What refuses writes when the disk is full.
+    #[must_use]
+    pub fn storage_guard(&self) -> &StorageGuard {
+        &self.inner.storage
+    }
+
+    /// Instruments of requests.
+    #[must_use]
+    pub fn metrics(&self) -> &BrokerMetrics {
+        &self.inner.metrics
+    }
+
+    /// Whether the node has begun to shut down.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.inner.tasks.token().is_cancelled()
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("node", &self.inner.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,265 @@
+//! Whether this node and the cluster are well, with the reasons why not.
+
+use std::collections::BTreeMap;
+
+use quipu_consensus::Role;
+use quipu_metadata::Image;
+use quipu_types::{NodeId, ShardId};
+
+use crate::Broker;
+use crate::metrics::Census;
+use crate::storage_guard::Full;
+
+/// What the health of the cluster is judged by; gathered by this node, at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Nodes that do not answer this one, with their addresses.
+    pub(crate) down: BTreeMap<NodeId, String>,
+    /// Nodes that turned this one away, with their words.
+    pub(crate) rejected: Vec<(NodeId, String)>,
+    /// Shards by id.
+    pub(crate) shards: BTreeMap<ShardId, ShardSurvey>,
+    /// Whether the metadata group has a leader.
+    pub(crate) has_controller: bool,
+    /// Whether this node is registered.
+    pub(crate) is_registered: bool,
+    /// Shards this node could not open, with the reason.
+    pub(crate) unopened: BTreeMap<ShardId, String>,
+    /// Why this node takes no writes, if it takes none.
+    pub(crate) full: Option<Full>,
+}
+
+/// One shard of a survey.
+#[derive(Debug, Default)]
+pub(crate) struct ShardSurvey {
+    pub(crate) has_leader: bool,
+    pub(crate) partitions: usize,
+    pub(crate) replicas: Vec<NodeId>,
+    /// Followers that its leader, when it is this node, has heard nothing of.
+    pub(crate) silent: Vec<NodeId>,
+}
+
+impl Survey {
+    /// Partitions of shards without a leader.
+    pub(crate) fn leaderless_partitions(&self) -> usize {
+        self.shards.values().filter(|shard| !shard.has_leader).map(|shard| shard.partitions).sum()
+    }
+
+    /// Partitions of shards with a replica that does not answer.
+    pub(crate) fn under_replicated_partitions(&self) -> usize {
+        let is_short = |shard: &&ShardSurvey| {
+            !shard.silent.is_empty() || shard.replicas.iter().any(|node| self.down.contains_key(node))
+        };
+        self.shards.values().filter(is_short).map(|shard| shard.partitions).sum()
+    }
+
+    /// Everything that is not well, one sentence each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self.has_controller {
+            problems.push("the metadata group has no leader: topics cannot be changed".to_owned());
+        }
+        if !self.is_registered {
+            problems.push("this node is not registered in the cluster yet".to_owned());
+        }
+        for (node, address) in &self.down {
+            problems.push(format!("node {node} ({address}) does not answer"));
+        }
+        for (node, words) in &self.rejected {
+            problems.push(format!("node {node} turns this node away: {words}"));
+        }
+        for (id, shard) in self.shards.iter().filter(|(_, shard)| !shard.has_leader) {
+            problems.push(match shard.partitions {
+                0 => format!("shard {id} has no leader"),
+                1 => format!("shard {id} has no leader: 1 partition is not served"),
+                count => format!("shard {id} has no leader: {count} partitions are not served"),
+            });
+        }
+        match self.under_replicated_partitions() {
+            0 => {}
+            1 => problems.push("1 partition has fewer replicas than it should".to_owned()),
+            count => problems.push(format!("{count} partitions have fewer replicas than they should")),
+        }
+        problems.extend(self.own_problems());
+        problems
+    }
+
+    /// What keeps this node from its work.
+    fn own_problems(&self) -> Vec<String> {
+        let unopened = self
+            .unopened
+            .iter()
+            .map(|(shard, reason)| format!("shard {shard} cannot be opened here: {reason}"));
+        let full = self.full.map(|Full { free, required }| {
+            format!("this node takes no writes: {free} bytes are free, {required} are required")
+        });
+        unopened.chain(full).collect()
+    }
+}
+
+impl Broker {
+    /// Looks around.
+    pub(crate) fn survey(&self, image: &Image) -> Survey {
+        let consensus = &self.inner.consensus;
+        let own = self.inner.node;
+        let down = image.nodes.iter().filter(|(node, _)| **node != own && !consensus.is_alive(**node));
+        let rejected = consensus.peers().into_iter();
+        let rejected = rejected.filter_map(|peer| peer.rejected.map(|words| (peer.node, words)));
+        let shards = image.shards.keys().filter(|shard| **shard != ShardId::METADATA);
+        Survey {
+            down: down.map(|(node, record)| (*node, record.address_peer.clone())).collect(),
+            rejected: rejected.collect(),
+            shards: shards.map(|shard| (*shard, self.survey_shard(image, *shard))).collect(),
+            has_controller: self.leader_of(ShardId::METADATA).is_some(),
+            is_registered: image.nodes.contains_key(&own),
+            unopened: self.inner.hosting.failures(),
+            full: self.inner.storage.full(),
+        }
+    }
+
+    fn survey_shard(&self, image: &Image, shard: ShardId) -> ShardSurvey {
+        let group = self.inner.consensus.group(shard).filter(|group| group.leadership().is_some());
+        let silent = group.map(|group| group.replication()).unwrap_or_default();
+        let silent = silent.into_iter().filter(|(_, node, matched)| {
+            matched.is_none() && *node != self.inner.node
+        });
+        ShardSurvey {
+            has_leader: self.leader_of(shard).is_some(),
+            partitions: image.partition_count(shard),
+            replicas: Self::replica_nodes(image, shard),
+            silent: silent.map(|(_, node, _)| node).collect(),
+        }
+    }
+
+    /// What is wrong with the cluster as this node sees it, one sentence each.
+    #[must_use]
+    pub fn cluster_problems(&self) -> Vec<String> {
+        self.survey(&self.image()).problems()
+    }
+
+    /// Why this node should get no clients at the moment, one sentence each.
+    ///
+    /// Other nodes' troubles are not among them: a probe must not take this node away because of
+    /// those.
+    #[must_use]
+    pub fn ready_problems(&self) -> Vec<String> {
+        let mut problems = self.started_problems();
+        if self.is_stopping() {
+            problems.push("this node is shutting down".to_owned());
+        }
+        for shard in self.inner.shards.all() {
+            if shard.group().status().borrow().role == Role::Stopped {
+                problems.push(format!("the group of shard {} has stopped", shard.id()));
+            }
+        }
+        for (shard, reason) in self.inner.hosting.failures() {
+            problems.push(format!("shard {shard} cannot be opened here: {reason}"));
+        }
+        problems
+    }
+
+    /// Why the start is not over, one sentence each: shards are still being opened.
+    #[must_use]
+    pub fn started_problems(&self) -> Vec<String> {
+        let image = self.image();
+        let mut problems = Vec::new();
+        if !image.nodes.contains_key(&self.inner.node) {
+            problems.push("this node is not registered in the cluster yet".to_owned());
+        }
+        for (shard, record) in &image.shards {
+            let is_here = record.replicas.iter().any(|(_, node)| *node == self.inner.node);
+            if is_here && *shard != ShardId::METADATA && self.inner.shards.get(*shard).is_none() {
+                problems.push(format!("shard {shard} is not open yet"));
+            }
+        }
+        problems
+    }
+
+    /// Why the process is past saving, if it is: it is about to end by itself.
+    #[must_use]
+    pub fn live_problems(&self) -> Vec<String> {
+        self.inner.tasks.fatal().reason().into_iter().collect()
+    }
+
+    /// Sets the gauges that nobody pushes; call before a scrape.
+    pub fn refresh_metrics(&self) {
+        let image = self.image();
+        let survey = self.survey(&image);
+        let shards = self.inner.shards.all();
+        let census = Census {
+            leaderless: survey.leaderless_partitions(),
+            under_replicated: survey.under_replicated_partitions(),
+            nodes_down: survey.down.len(),
+            topics: image.topics.len(),
+            partitions: survey.shards.values().map(|shard| shard.partitions).sum(),
+            shards_led: shards.iter().filter(|shard| shard.is_ready_leader()).count(),
+            shards_open: shards.len(),
+            is_storage_full: survey.full.is_some(),
+        };
+        census.publish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survey() -> Survey {
+        let shard = |has_leader, partitions, replicas: &[u64]| ShardSurvey {
+            has_leader,
+            partitions,
+            replicas: replicas.iter().map(|node| NodeId::new(*node)).collect(),
+            silent: Vec::new(),
+        };
+        Survey {
+            shards: BTreeMap::from([
+                (ShardId::new(1), shard(true, 4, &[1, 2, 3])),
+                (ShardId::new(2), shard(true, 2, &[2, 1])),
+            ]),
+            has_controller: true,
+            is_registered: true,
+            ..Survey::default()
+        }
+    }
+
+    #[test]
+    fn a_cluster_without_problems_has_nothing_to_say() {
+        assert_eq!(survey().problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_dead_node_is_named_with_what_it_costs() {
+        let mut survey = survey();
+        survey.down.insert(NodeId::new(3), "host3:9292".to_owned());
+        assert_eq!(survey.under_replicated_partitions(), 4);
+        assert_eq!(
+            survey.problems(),
+            [
+                "node 3 (host3:9292) does not answer",
+                "4 partitions have fewer replicas than they should"
+            ]
+        );
+    }
+
+    #[test]
+    fn partitions_without_a_leader_are_counted() {
+        let mut survey = survey();
+        survey.shards.get_mut(&ShardId::new(2)).expect("it is there").has_leader = false;
+        assert_eq!(survey.leaderless_partitions(), 2);
+        assert_eq!(survey.problems(), ["shard 2 has no leader: 2 partitions are not served"]);
+    }
+
+    #[test]
+    fn a_full_disk_and_an_unopened_shard_are_problems() {
+        let mut survey = survey();
+        survey.full = Some(Full { free: 1, required: 2 });
+        survey.unopened.insert(ShardId::new(1), "damaged".to_owned());
+        assert_eq!(
+            survey.problems(),
+            [
+                "shard 1 cannot be opened here: damaged",
+                "this node takes no writes: 1 bytes are free, 2 are required"
+            ]
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! Which shards this node has open: those the image gives it a replica of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quipu_consensus::InitializeError;
+use quipu_metadata::{Image, ShardRecord};
+use quipu_shard::Shard;
+use quipu_types::{NodeId, ReplicaId, ShardId};
+
+use crate::Broker;
+use crate::broker::OpenShard;
+
+/// The host looks again this often, for what no image announces.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a new group waits for its preferred leader to form it, before the next replica in
+/// line does. Forming is the same act whoever does it.
+const FORM_WAIT: Duration = Duration::from_secs(3);
+
+/// Why shards of this node are not open yet, for health.
+#[derive(Debug, Default)]
+pub(crate) struct Hosting {
+    failures: Mutex<BTreeMap<ShardId, String>>,
+}
+
+impl Hosting {
+    /// Shards that could not be opened, with the reason.
+    pub(crate) fn failures(&self) -> BTreeMap<ShardId, String> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, shard: ShardId, failure: Option<String>) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            Some(reason) => failures.insert(shard, reason),
+            None => failures.remove(&shard),
+        };
+    }
+}
+
+/// Opens and closes shards, and keeps connections to all nodes.
+pub(crate) struct Host {
+    broker: Broker,
+    opener: Arc<dyn OpenShard>,
+    connected: BTreeSet<NodeId>,
+    /// When each shard was opened here. Unit: since the clock's start.
+    opened: BTreeMap<ShardId, Duration>,
+}
+
+impl Host {
+    pub(crate) fn new(broker: Broker, opener: Arc<dyn OpenShard>) -> Self {
+        Self { broker, opener, connected: BTreeSet::new(), opened: BTreeMap::new() }
+    }
+
+    /// Follows the image until cancelled.
+    pub(crate) async fn run(mut self) {
+        let mut images = self.broker.inner.metadata.watch();
+        loop {
+            let image = Arc::clone(&images.borrow_and_update());
+            self.connect(&image);
+            self.close_removed(&image).await;
+            self.open_new(&image).await;
+            self.form_new(&image).await;
+            self.broker.inner.metrics.retain(&image);
+            // Nobody sends any more: the metadata group is gone, and so is the node.
+            match tokio::time::timeout(INTERVAL, images.changed()).await {
+                Ok(Ok(())) | Err(_) => {}
+                Ok(Err(_)) => std::future::pending().await,
+            }
+        }
+    }
+
+    fn connect(&mut self, image: &Image) {
+        for node in image.nodes.keys().filter(|node| **node != self.broker.inner.node) {
+            if self.connected.insert(*node) {
+                self.broker.inner.consensus.connect_peer(*node);
+            }
+        }
+    }
+
+    fn own_replica(&self, record: &ShardRecord) -> Option<ReplicaId> {
+        let own = record.replicas.iter().find(|(_, node)| *node == self.broker.inner.node);
+        own.map(|(replica, _)| *replica)
+    }
+
+    async fn close_removed(&mut self, image: &Image) {
+        for shard in self.broker.inner.shards.all() {
+            let record = image.shards.get(&shard.id());
+            let replica = record.and_then(|record| self.own_replica(record));
+            if replica != Some(shard.group().replica()) {
+                tracing::info!(shard = %shard.id(), "close a shard that this node hosts no more");
+                self.broker.inner.shards.remove(shard.id());
+                shard.stop();
+                self.broker.inner.consensus.close_group(shard.id()).await;
+                self.opener.forget(shard.id());
+                self.opened.remove(&shard.id());
+            }
+        }
+    }
+
+    async fn open_new(&mut self, image: &Image) {
+        for (id, record) in &image.shards {
+            let is_open = *id == ShardId::METADATA || self.broker.inner.shards.get(*id).is_some();
+            let Some(replica) = self.own_replica(record).filter(|_| !is_open) else { continue };
+            match self.opener.open(*id, replica).await {
+                Ok(shard) => {
+                    tracing::info!(shard = %id, %replica, "opened a shard");
+                    self.broker.inner.shards.insert(shard);
+                    self.opened.insert(*id, self.broker.inner.clock.monotonic());
+                    self.broker.inner.hosting.set(*id, None);
+                }
+                Err(error) => {
+                    tracing::error!(shard = %id, %error, "a shard cannot be opened; trying again");
+                    self.broker.inner.hosting.set(*id, Some(error.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Forms groups that nobody has formed: the preferred leader at once, the others in turn.
+    async fn form_new(&self, image: &Image) {
+        for shard in self.broker.inner.shards.all() {
+            let Some(record) = image.shards.get(&shard.id()) else { continue };
+            if self.is_turn_to_form(&shard, record) {
+                form(&shard, record).await;
+            }
+        }
+    }
+
+    fn is_turn_to_form(&self, shard: &Shard, record: &ShardRecord) -> bool {
+        let is_formed = shard.group().is_initialized()
+            || self.broker.inner.consensus.leader_hint(shard.id()).is_some();
+        let rank = record.replicas.iter().position(|(_, node)| *node == self.broker.inner.node);
+        let (Some(rank), Some(opened)) = (rank, self.opened.get(&shard.id())) else { return false };
+        let waited = self.broker.inner.clock.monotonic().saturating_sub(*opened);
+        !is_formed && waited >= FORM_WAIT * u32::try_from(rank).unwrap_or(u32::MAX)
+    }
+}
+
+async fn form(shard: &Shard, record: &ShardRecord) {
+    let members = record.replicas.clone();
+    match shard.group().initialize(members).await {
+        Ok(()) => tracing::info!(shard = %shard.id(), "formed a shard's group"),
+        Err(InitializeError::Already) => {}
+        Err(error @ (InitializeError::NotMember | InitializeError::Stopped)) => {
+            tracing::warn!(shard = %shard.id(), %error, "a shard's group was not formed");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! All metrics of this crate. Labels: api and error code, both closed sets; topics up to a bound.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use metrics::{Counter, counter, gauge, histogram};
+use quipu_metadata::{Image, TopicRecord};
+use quipu_types::record::ValidatedBatch;
+use quipu_types::{ErrorCode, TopicId};
+
+const REQUESTS: &str = "quipu_requests_total";
+const REQUEST_SECONDS: &str = "quipu_request_duration_seconds";
+const RECORDS_IN: &str = "quipu_topic_records_in_total";
+const BYTES_IN: &str = "quipu_topic_bytes_in_total";
+const BYTES_OUT: &str = "quipu_topic_bytes_out_total";
+const DUPLICATES: &str = "quipu_topic_duplicate_batches_total";
+const LEADERLESS: &str = "quipu_cluster_leaderless_partitions";
+const UNDER_REPLICATED: &str = "quipu_cluster_under_replicated_partitions";
+const NODES_DOWN: &str = "quipu_cluster_nodes_down";
+const TOPICS: &str = "quipu_cluster_topics";
+const PARTITIONS: &str = "quipu_cluster_partitions";
+const SHARDS_LED: &str = "quipu_node_shards_led";
+const SHARDS_OPEN: &str = "quipu_node_shards_open";
+const STORAGE_FULL: &str = "quipu_node_storage_full";
+const PANICS: &str = "quipu_request_panics_total";
+
+/// Topics with series of their own; the rest share [`OTHER`]. A scrape stays small, whatever users
+/// create.
+const TOPICS_MAX: usize = 1_000;
+/// The label of topics beyond the bound: no topic may have this name.
+const OTHER: &str = "__other";
+
+/// Registers descriptions; call once after the recorder is installed.
+pub fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(REQUESTS, Unit::Count, "Requests answered, by api and error (OK without).");
+    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "From the request to its answer.");
+    describe_counter!(RECORDS_IN, Unit::Count, "Records acknowledged, repeats left out.");
+    describe_counter!(BYTES_IN, Unit::Bytes, "Bytes of batches acknowledged, repeats left out.");
+    describe_counter!(BYTES_OUT, Unit::Bytes, "Bytes of batches read.");
+    describe_counter!(DUPLICATES, Unit::Count, "Batches recognised as repeats.");
+    describe_gauge!(LEADERLESS, Unit::Count, "Partitions without a leader, as this node sees it.");
+    describe_gauge!(UNDER_REPLICATED, Unit::Count, "Partitions with a replica on a node that is down.");
+    describe_gauge!(NODES_DOWN, Unit::Count, "Nodes that do not answer this one.");
+    describe_gauge!(TOPICS, Unit::Count, "Topics.");
+    describe_gauge!(PARTITIONS, Unit::Count, "Partitions.");
+    describe_gauge!(SHARDS_LED, Unit::Count, "Shards this node leads.");
+    describe_gauge!(SHARDS_OPEN, Unit::Count, "Shards this node has a replica of.");
+    describe_gauge!(STORAGE_FULL, Unit::Count, "1 while the node takes no writes for want of space.");
+    describe_counter!(PANICS, Unit::Count, "Requests that ended in a defect of the server.");
+}
+
+/// Counts one answered request.
+pub fn request(api: &'static str, error: Option<ErrorCode>, took: Duration) {
+    let error = error.map_or("OK", ErrorCode::name);
+    counter!(REQUESTS, "api" => api, "error" => error).increment(1);
+    histogram!(REQUEST_SECONDS, "api" => api).record(took.as_secs_f64());
+}
+
+/// Counts a request that panicked.
+pub fn panicked(api: &'static str) {
+    counter!(PANICS, "api" => api).increment(1);
+}
+
+/// Instruments of topics, looked up once per topic.
+#[derive(Debug, Default)]
+pub struct BrokerMetrics {
+    topics: RwLock<HashMap<TopicId, TopicMetrics>>,
+}
+
+/// One topic's instruments.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicMetrics {
+    inner: Arc<Instruments>,
+}
+
+#[derive(Debug)]
+struct Instruments {
+    records_in: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
+    duplicates: Counter,
+}
+
+impl BrokerMetrics {
+    /// The instruments of a topic.
+    pub(crate) fn topic(&self, topic: &TopicRecord) -> TopicMetrics {
+        let known = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metrics) = known.get(&topic.id) {
+            return metrics.clone();
+        }
+        let is_room = known.len() < TOPICS_MAX;
+        drop(known);
+        let metrics = TopicMetrics::new(if is_room { topic.name.as_str() } else { OTHER });
+        if is_room {
+            let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            known.insert(topic.id, metrics.clone());
+        }
+        metrics
+    }
+
+    /// Lets go of topics that are gone. Their series end when the exporter's idle time is over.
+    pub(crate) fn retain(&self, image: &Image) {
+        let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|topic, _| image.topic_by_id(topic).is_some());
+    }
+}
+
+impl TopicMetrics {
+    fn new(topic: &str) -> Self {
+        let topic = topic.to_owned();
+        Self {
+            inner: Arc::new(Instruments {
+                records_in: counter!(RECORDS_IN, "topic" => topic.clone()),
+                bytes_in: counter!(BYTES_IN, "topic" => topic.clone()),
+                bytes_out: counter!(BYTES_OUT, "topic" => topic.clone()),
+                duplicates: counter!(DUPLICATES, "topic" => topic),
+            }),
+        }
+    }
+
+    /// A batch on its way in.
+    pub(crate) fn appending(self, batch: &ValidatedBatch) -> Appending {
+        Appending {
+            topic: self,
+            records: u64::from(batch.record_count()),
+            bytes: batch.bytes().len() as u64,
+        }
+    }
+
+    /// Counts bytes on their way out.
+    pub(crate) fn fetched(&self, bytes: usize) {
+        self.inner.bytes_out.increment(bytes as u64);
+    }
+}
+
+/// A batch on its way in, counted when it is acknowledged.
+#[derive(Debug)]
+pub(crate) struct Appending {
+    topic: TopicMetrics,
+    records: u64,
+    bytes: u64,
+}
+
+impl Appending {
+    /// The batch was acknowledged.
+    pub(crate) fn done(&self, is_duplicate: bool) {
+        let instruments = &self.topic.inner;
+        if is_duplicate {
+            instruments.duplicates.increment(1);
+        } else {
+            instruments.records_in.increment(self.records);
+            instruments.bytes_in.increment(self.bytes);
+        }
+    }
+}
+
+/// Gauges that are read off when somebody asks.
+pub(crate) struct Census {
+    pub(crate) leaderless: usize,
+    pub(crate) under_replicated: usize,
+    pub(crate) nodes_down: usize,
+    pub(crate) topics: usize,
+    pub(crate) partitions: usize,
+    pub(crate) shards_led: usize,
+    pub(crate) shards_open: usize,
+    pub(crate) is_storage_full: bool,
+}
+
+impl Census {
+    /// Sets the gauges.
+    pub(crate) fn publish(&self) {
+        let gauges = [
+            (LEADERLESS, self.leaderless),
+            (UNDER_REPLICATED, self.under_replicated),
+            (NODES_DOWN, self.nodes_down),
+            (TOPICS, self.topics),
+            (PARTITIONS, self.partitions),
+            (SHARDS_LED, self.shards_led),
+            (SHARDS_OPEN, self.shards_open),
+            (STORAGE_FULL, usize::from(self.is_storage_full)),
+        ];
+        for (name, value) in gauges {
+            gauge!(name).set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Appending: from the batches of one request to appends of shards.
+
+mod check;
+mod error;
+mod future;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quipu_metadata::TopicRecord;
+use quipu_runtime::Deadline;
+use quipu_shard::{AppendError, AppendRequest, Permit};
+use quipu_types::record::ValidatedBatch;
+use quipu_types::{Acks, PartitionId, PartitionIndex, ShardId, TimestampMs, TopicId};
+
+use crate::Broker;
+use crate::error::RouteError;
+use crate::freshness::Known;
+
+pub use error::ProduceError;
+pub use future::{ProduceFuture, Produced};
+
+/// The wait when a request names none.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Batches to append, in this order.
+#[derive(Clone, Debug)]
+pub struct ProduceCommand {
+    /// When the caller wants to hear of each batch.
+    pub acks: Acks,
+    /// Bounds the wait, not the append.
+    pub deadline: Deadline,
+    /// What to append where.
+    pub entries: Vec<ProduceEntry>,
+}
+
+/// One batch and its partition.
+#[derive(Clone, Debug)]
+pub struct ProduceEntry {
+    /// The topic.
+    pub topic: TopicId,
+    /// Which partition of it.
+    pub partition: PartitionIndex,
+    /// The batch, checked.
+    pub batch: ValidatedBatch,
+}
+
+/// A command whose bytes have room in the queues of their shards.
+pub struct Admitted {
+    command: ProduceCommand,
+    known: Known,
+    room: BTreeMap<ShardId, Permit>,
+}
+
+/// A batch that passed every check made before its shard is asked.
+struct Checked {
+    topic: Arc<TopicRecord>,
+    partition: PartitionId,
+    shard: ShardId,
+    batch: ValidatedBatch,
+}
+
+impl Broker {
+    /// Waits until the queues of all shards concerned have room: this is where pressure reaches
+    /// the socket.
+    ///
+    /// Room is taken in order of shard, in one piece each, so that two requests never wait for
+    /// each other. Dropping the future takes no room and appends nothing.
+    ///
+    /// # Errors
+    /// `Overloaded`: the command's deadline passed first; nothing was appended.
+    pub async fn admit(&self, command: ProduceCommand) -> Result<Admitted, ProduceError> {
+        let deadline = command.deadline;
+        let topics = command.entries.iter().map(|entry| entry.topic);
+        let known = self.image_knowing(topics, deadline).await;
+        let mut bytes: BTreeMap<ShardId, usize> = BTreeMap::new();
+        for entry in &command.entries {
+            if let Ok(route) = known.route(entry.topic, entry.partition) {
+                *bytes.entry(route.shard).or_default() += entry.batch.bytes().len();
+            }
+        }
+        let mut room = BTreeMap::new();
+        for (id, bytes) in bytes {
+            if let Some(shard) = self.inner.shards.get(id) {
+                let permit = deadline.timeout(&self.inner.clock, shard.admit(bytes)).await;
+                room.insert(id, permit.map_err(|_| ProduceError::Append(AppendError::Overloaded))?);
+            }
+        }
+        Ok(Admitted { command, known, room })
+    }
+
+    /// Appends the batches; all of them are in their queues, in order, when this returns. One
+    /// future per batch, in the same order.
+    ///
+    /// Dropping a future does not cancel its append.
+    ///
+    /// # Errors
+    /// Through the futures: [`ProduceError`].
+    #[must_use = "the futures carry the acknowledgements"]
+    pub fn produce(&self, admitted: Admitted) -> Vec<ProduceFuture> {
+        let Admitted { command, known, mut room } = admitted;
+        let ProduceCommand { acks, deadline, entries } = command;
+        let checked: Vec<Result<Checked, ProduceError>> =
+            entries.into_iter().map(|entry| self.check(&known, entry, acks)).collect();
+        // The last batch of a shard carries the room of all: it is answered about last.
+        let last: BTreeMap<ShardId, usize> = checked
+            .iter()
+            .enumerate()
+            .filter_map(|(at, checked)| checked.as_ref().ok().map(|checked| (checked.shard, at)))
+            .collect();
+        let append = |(at, checked): (usize, Result<Checked, ProduceError>)| match checked {
+            Ok(checked) => {
+                let is_last = last.get(&checked.shard) == Some(&at);
+                let permit = if is_last { room.remove(&checked.shard) } else { None };
+                self.append(checked, acks, deadline, permit)
+            }
+            Err(error) => ProduceFuture::refused(error),
+        };
+        checked.into_iter().enumerate().map(append).collect()
+    }
+
+    fn check(
+        &self,
+        known: &Known,
+        entry: ProduceEntry,
+        acks: Acks,
+    ) -> Result<Checked, ProduceError> {
+        let route = known.route(entry.topic, entry.partition)?;
+        if let Some(full) = self.inner.storage.full() {
+            return Err(ProduceError::StorageFull(full));
+        }
+        let now = TimestampMs::new(self.inner.clock.wall_ms());
+        let batch = check::batch(entry.batch, &route.topic.config, acks, now)?;
+        Ok(Checked { topic: route.topic, partition: route.partition, shard: route.shard, batch })
+    }
+
+    fn append(
+        &self,
+        checked: Checked,
+        acks: Acks,
+        deadline: Deadline,
+        permit: Option<Permit>,
+    ) -> ProduceFuture {
+        let Checked { topic, partition, shard, batch } = checked;
+        let Some(shard) = self.inner.shards.get(shard) else {
+            let leader = self.leader_elsewhere(shard);
+            return ProduceFuture::refused(RouteError::NotLeader { leader }.into());
+        };
+        let counted = self.inner.metrics.topic(&topic).appending(&batch);
+        let min_insync = topic.config.min_insync;
+        let request = AppendRequest { partition, batch, acks, min_insync, deadline };
+        ProduceFuture::waiting(shard.append_admitted(request, permit), counted)
+    }
+}

@@ -1,0 +1,182 @@
+//! Why a batch has no acknowledgement.
+
+use quipu_partition::AppendRefused;
+use quipu_shard::AppendError;
+use quipu_types::record::InvalidBatch;
+use quipu_types::{Acks, Effect, ErrorCode, Retry};
+
+use crate::error::{
+    OperationError, RETRY_LATER, RETRY_SOON, RouteError, not_leader, not_leader_code,
+    not_leader_fields,
+};
+use crate::storage_guard::Full;
+
+/// Why a batch has no acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProduceError {
+    /// The way to the partition's leader is not open.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The topic asks for a stronger acknowledgement.
+    #[error("acks {found} is weaker than this topic's minimum, {required}")]
+    WeakAcks {
+        /// What the request asked for.
+        found: Acks,
+        /// What the topic asks for.
+        required: Acks,
+    },
+    /// The batch is above the topic's limit.
+    #[error(
+        "batch of {actual} bytes is above the limit of {limit}; store the blob elsewhere and send \
+         a reference"
+    )]
+    RecordTooLarge {
+        /// Bytes of the batch.
+        actual: usize,
+        /// What the topic allows.
+        limit: usize,
+    },
+    /// The batch is not one that a producer may send.
+    #[error(transparent)]
+    Invalid(InvalidBatch),
+    /// The disk is nearly full.
+    #[error("{} bytes are free on the disk, {} are required: the node takes no writes", .0.free, .0.required)]
+    StorageFull(Full),
+    /// The shard did not accept it, or lost sight of it.
+    #[error("{}", append_words(.0))]
+    Append(AppendError),
+}
+
+fn append_words(error: &AppendError) -> String {
+    match error {
+        AppendError::NotLeader { leader } => not_leader(*leader),
+        other => other.to_string(),
+    }
+}
+
+impl OperationError for ProduceError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Route(error) => error.code(),
+            Self::WeakAcks { .. } => ErrorCode::InvalidAcks,
+            Self::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
+            Self::Invalid(refused) => refused.code(),
+            Self::StorageFull(_) => ErrorCode::StorageFull,
+            Self::Append(error) => append_code(error),
+        }
+    }
+
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Route(error) => error.effect(),
+            Self::Append(error) => error.effect(),
+            Self::WeakAcks { .. }
+            | Self::RecordTooLarge { .. }
+            | Self::Invalid(_)
+            | Self::StorageFull(_) => Effect::None,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Route(error) => error.retry(),
+            // The image may place the partition elsewhere by now.
+            Self::Append(AppendError::UnknownPartition) => Retry::After(RETRY_SOON),
+            Self::Append(error) => error.retry(),
+            Self::StorageFull(_) => Retry::After(RETRY_LATER),
+            Self::WeakAcks { .. } | Self::RecordTooLarge { .. } | Self::Invalid(_) => Retry::Never,
+        }
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Route(error) => error.fields(),
+            Self::WeakAcks { found, required } => {
+                vec![("found", found.to_string()), ("required", required.to_string())]
+            }
+            Self::RecordTooLarge { actual, limit } => {
+                vec![("actual", actual.to_string()), ("limit", limit.to_string())]
+            }
+            Self::Invalid(refused) => invalid_fields(refused),
+            Self::StorageFull(full) => {
+                vec![("free", full.free.to_string()), ("required", full.required.to_string())]
+            }
+            Self::Append(error) => append_fields(error),
+        }
+    }
+}
+
+fn append_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::NotLeader { leader } => not_leader_code(*leader),
+        AppendError::LeadershipLost => ErrorCode::LeadershipLost,
+        AppendError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        // Closed, or moved to another shard, between look-up and append.
+        AppendError::UnknownPartition | AppendError::PartitionNotReady => {
+            ErrorCode::PartitionNotReady
+        }
+        AppendError::TooLarge { .. } => ErrorCode::RecordTooLarge,
+        AppendError::Refused(AppendRefused::OutOfOrderSequence { .. }) => {
+            ErrorCode::OutOfOrderSequence
+        }
+        AppendError::Refused(AppendRefused::ProducerFenced { .. }) => ErrorCode::ProducerFenced,
+        AppendError::Refused(AppendRefused::UnknownProducer) => ErrorCode::UnknownProducer,
+        AppendError::Refused(AppendRefused::DuplicateSequence) => ErrorCode::DuplicateSequence,
+        AppendError::Deadline => ErrorCode::DeadlineExceeded,
+        AppendError::Overloaded => ErrorCode::Overloaded,
+        AppendError::Stopping => ErrorCode::Stopping,
+    }
+}
+
+fn append_fields(error: &AppendError) -> Vec<(&'static str, String)> {
+    match error {
+        AppendError::NotLeader { leader } => not_leader_fields(*leader),
+        AppendError::NotEnoughReplicas { live, required } => {
+            vec![("live", live.to_string()), ("required", required.to_string())]
+        }
+        AppendError::TooLarge { bytes, limit } => {
+            vec![("actual", bytes.to_string()), ("limit", limit.to_string())]
+        }
+        AppendError::Refused(AppendRefused::OutOfOrderSequence { expected, found }) => {
+            vec![("expected", expected.to_string()), ("found", found.to_string())]
+        }
+        AppendError::Refused(AppendRefused::ProducerFenced { current }) => {
+            vec![("current", current.to_string())]
+        }
+        AppendError::Refused(AppendRefused::UnknownProducer | AppendRefused::DuplicateSequence)
+        | AppendError::LeadershipLost
+        | AppendError::UnknownPartition
+        | AppendError::PartitionNotReady
+        | AppendError::Deadline
+        | AppendError::Overloaded
+        | AppendError::Stopping => Vec::new(),
+    }
+}
+
+/// The values of a batch that is none. The enum may grow; new variants have words at least.
+fn invalid_fields(refused: &InvalidBatch) -> Vec<(&'static str, String)> {
+    let pair = |expected: &dyn ToString, found: &dyn ToString| {
+        vec![("expected", expected.to_string()), ("found", found.to_string())]
+    };
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
+    match refused {
+        InvalidBatch::Short { actual } => vec![("actual", actual.to_string())],
+        InvalidBatch::Length { declared, actual } => {
+            vec![("declared", declared.to_string()), ("actual", actual.to_string())]
+        }
+        InvalidBatch::Magic { found } => vec![("found", found.to_string())],
+        InvalidBatch::Checksum { expected, found } => pair(expected, found),
+        InvalidBatch::UnknownCodec { bits } => vec![("codec", bits.to_string())],
+        InvalidBatch::Attributes { attributes } => vec![("attributes", attributes.to_string())],
+        InvalidBatch::Count { count, last_offset_delta } => {
+            vec![("count", count.to_string()), ("last_offset_delta", last_offset_delta.to_string())]
+        }
+        InvalidBatch::TooManyRecords { count, limit } => {
+            vec![("actual", count.to_string()), ("limit", limit.to_string())]
+        }
+        InvalidBatch::FutureTimestamp { max, latest } => {
+            vec![("timestamp", max.to_string()), ("latest", latest.to_string())]
+        }
+        _ => Vec::new(),
+    }
+}

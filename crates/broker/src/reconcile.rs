@@ -1,0 +1,150 @@
+//! The partitions of the shards this node leads: as the image says, no more, no less.
+//!
+//! Opening is harmless, should the image be behind. Closing removes data: before it, the metadata
+//! group itself confirms that the topic is gone.
+
+mod plan;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use quipu_consensus::GroupStatus;
+use quipu_metadata::Image;
+use quipu_runtime::Deadline;
+use quipu_shard::{PartitionConfig, PartitionControl, Shard};
+use quipu_types::{PartitionId, ShardId, Term};
+use tokio::sync::watch;
+
+use crate::{Broker, long_poll};
+use plan::Plan;
+
+/// Looks again this often, for commands that failed.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a command may take.
+const COMMAND_WAIT: Duration = Duration::from_secs(10);
+/// Commands on their way at once: they share bundles.
+const COMMANDS_MAX: usize = 512;
+
+/// What was sent in one leadership: opening again only changes the configuration, so it is known
+/// which partitions have theirs.
+#[derive(Debug, Default)]
+struct Sent {
+    term: Term,
+    configs: BTreeMap<PartitionId, PartitionConfig>,
+}
+
+/// Follows images and leaderships until cancelled.
+pub(crate) async fn run(broker: Broker) {
+    let mut images = broker.inner.metadata.watch();
+    let mut sent: BTreeMap<ShardId, Sent> = BTreeMap::new();
+    loop {
+        let mut standings: Vec<watch::Receiver<GroupStatus>> =
+            broker.inner.shards.all().iter().map(|shard| shard.group().status()).collect();
+        for standing in &mut standings {
+            standing.borrow_and_update();
+        }
+        let image = Arc::clone(&images.borrow_and_update());
+        let led: Vec<Shard> =
+            broker.inner.shards.all().into_iter().filter(Shard::is_ready_leader).collect();
+        sent.retain(|id, _| led.iter().any(|shard| shard.id() == *id));
+        let passes = led.into_iter().map(|shard| {
+            let sent = sent.remove(&shard.id()).unwrap_or_default();
+            pass(&broker, &image, shard, sent)
+        });
+        let passed = futures::future::join_all(passes).await;
+        sent = passed.into_iter().collect();
+        let deadline = Deadline::after(broker.clock(), INTERVAL);
+        let clock = broker.clock();
+        long_poll::wait(std::iter::once(&mut images), &mut standings, clock, deadline).await;
+    }
+}
+
+/// Brings one shard in line.
+async fn pass(
+    broker: &Broker,
+    image: &Arc<Image>,
+    shard: Shard,
+    mut sent: Sent,
+) -> (ShardId, Sent) {
+    let id = shard.id();
+    let term = shard.group().status().borrow().term;
+    if sent.term != term {
+        sent = Sent { term, configs: BTreeMap::new() };
+    }
+    let plan = Plan::make(image, id, &shard.partitions(), &sent.configs);
+    let closing = if plan.close.is_empty() {
+        Vec::new()
+    } else {
+        confirmed_gone(broker, id, plan.close).await
+    };
+    let opens = plan.open.iter().map(|(partition, config)| PartitionControl::Open {
+        partition: *partition,
+        epoch_base: 0,
+        config: *config,
+    });
+    let closes = closing.into_iter().map(|partition| PartitionControl::Close { partition });
+    for done in carry_out(broker, &shard, opens.chain(closes)).await {
+        match done {
+            PartitionControl::Open { partition, config, .. } => {
+                sent.configs.insert(partition, config);
+            }
+            PartitionControl::Close { partition } => {
+                sent.configs.remove(&partition);
+            }
+            PartitionControl::Trim { .. } => {}
+        }
+    }
+    (id, sent)
+}
+
+/// Those that the metadata group, asked now, does not place on the shard.
+async fn confirmed_gone(
+    broker: &Broker,
+    shard: ShardId,
+    candidates: Vec<PartitionId>,
+) -> Vec<PartitionId> {
+    let deadline = Deadline::after(broker.clock(), COMMAND_WAIT);
+    if !broker.confirm_image(deadline).await {
+        return Vec::new();
+    }
+    let image = broker.image();
+    let is_gone = |partition: &PartitionId| image.shard_of(*partition) != Some(shard);
+    candidates.into_iter().filter(is_gone).collect()
+}
+
+/// Sends commands, many at a time; returns those that were applied.
+async fn carry_out(
+    broker: &Broker,
+    shard: &Shard,
+    commands: impl Iterator<Item = PartitionControl>,
+) -> Vec<PartitionControl> {
+    let deadline = Deadline::after(broker.clock(), COMMAND_WAIT);
+    let mut commands = commands.peekable();
+    let mut under_way = FuturesUnordered::new();
+    let mut done = Vec::new();
+    let mut failures = 0_usize;
+    loop {
+        while under_way.len() < COMMANDS_MAX && commands.peek().is_some() && failures == 0 {
+            let Some(command) = commands.next() else { break };
+            under_way.push(async move {
+                let outcome = shard.control(command.clone(), deadline).await;
+                (command, outcome)
+            });
+        }
+        let Some((command, outcome)) = under_way.next().await else { break };
+        match outcome {
+            Ok(_) => done.push(command),
+            Err(error) => {
+                failures += 1;
+                tracing::debug!(shard = %shard.id(), %error, "a partition command failed; again soon");
+            }
+        }
+    }
+    if !done.is_empty() {
+        tracing::info!(shard = %shard.id(), commands = done.len(), "brought partitions in line");
+    }
+    done
+}

@@ -1,0 +1,98 @@
+//! From a topic and an index to the shard, and to the node that leads it.
+
+use std::sync::Arc;
+
+use quipu_consensus::Role;
+use quipu_metadata::{Image, TopicRecord};
+use quipu_shard::Shard;
+use quipu_types::{NodeId, PartitionId, PartitionIndex, ShardId, TopicId};
+
+use crate::error::RouteError;
+use crate::freshness::Known;
+use crate::Broker;
+
+/// Where a partition lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) topic: Arc<TopicRecord>,
+    pub(crate) partition: PartitionId,
+    pub(crate) shard: ShardId,
+}
+
+impl Known {
+    /// Why a topic that is not in the image is not.
+    pub(crate) fn missing(&self, topic: TopicId) -> RouteError {
+        if self.is_confirmed {
+            RouteError::UnknownTopicId { topic }
+        } else {
+            RouteError::MetadataUnavailable
+        }
+    }
+
+    /// The shard of a partition.
+    pub(crate) fn route(&self, topic: TopicId, index: PartitionIndex) -> Result<Route, RouteError> {
+        let record = self.image.topic_by_id(&topic).ok_or_else(|| self.missing(topic))?;
+        shard_of(record, index).map(|shard| Route {
+            topic: Arc::clone(record),
+            partition: PartitionId::new(topic, index),
+            shard,
+        })
+    }
+}
+
+/// The shard of a topic's partition.
+pub(crate) fn shard_of(topic: &TopicRecord, index: PartitionIndex) -> Result<ShardId, RouteError> {
+    let partitions = topic.partitions.len();
+    usize::try_from(index.get())
+        .ok()
+        .and_then(|at| topic.partitions.get(at))
+        .copied()
+        .ok_or(RouteError::UnknownPartition { index, partitions })
+}
+
+impl Broker {
+    /// The leader of a shard as far as this node knows: the newest of what its own replica and
+    /// its peers say.
+    pub(crate) fn leader_of(&self, shard: ShardId) -> Option<NodeId> {
+        let own = self.inner.consensus.group(shard).and_then(|group| {
+            let status = group.status();
+            let status = status.borrow();
+            status.leader.map(|(_, node)| (status.term, node))
+        });
+        let heard = self.inner.consensus.leader_hint(shard).map(|hint| (hint.term, hint.node));
+        own.max(heard).map(|(_, node)| node)
+    }
+
+    /// The leader of a shard, unless this node believes it is itself: what a caller that was
+    /// turned away here may try next.
+    pub(crate) fn leader_elsewhere(&self, shard: ShardId) -> Option<NodeId> {
+        self.leader_of(shard).filter(|node| *node != self.inner.node)
+    }
+
+    /// The shard, when this node leads it and may answer for it.
+    pub(crate) fn led_shard(&self, id: ShardId) -> Result<Shard, RouteError> {
+        let Some(shard) = self.inner.shards.get(id) else {
+            return Err(RouteError::NotLeader { leader: self.leader_elsewhere(id) });
+        };
+        if shard.is_ready_leader() {
+            return Ok(shard);
+        }
+        let role = shard.group().status().borrow().role;
+        Err(match role {
+            Role::Leader { .. } => RouteError::NotReady,
+            Role::Stopped if self.is_stopping() => RouteError::Stopping,
+            Role::Follower | Role::Learner | Role::Candidate | Role::Stopped => {
+                RouteError::NotLeader { leader: self.leader_elsewhere(id) }
+            }
+        })
+    }
+
+    /// The nodes of a shard's replicas, preferred leader first.
+    pub(crate) fn replica_nodes(image: &Image, shard: ShardId) -> Vec<NodeId> {
+        image
+            .shards
+            .get(&shard)
+            .map(|record| record.replicas.iter().map(|(_, node)| *node).collect())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,26 @@
+//! Topics: create, describe, alter, delete. Changes are the metadata group's; this node asks for
+//! them from wherever it stands, and waits until they are true for users.
+
+mod alter;
+mod create;
+mod delete;
+mod describe;
+mod lookup;
+
+use std::collections::BTreeMap;
+
+use quipu_metadata::{InvalidConfig, Setting};
+
+pub use alter::{AlterTopic, AlterTopicError};
+pub use create::{CreateTopic, CreateTopicError};
+pub use delete::DeleteTopicError;
+pub use describe::{PartitionDescription, TopicDescription};
+pub use lookup::LookupError;
+pub(crate) use lookup::name_code;
+
+/// Settings as users write them, in order of key.
+pub type ConfigTexts = BTreeMap<String, String>;
+
+fn parse_settings(texts: &ConfigTexts) -> Result<Vec<Setting>, InvalidConfig> {
+    texts.iter().map(|(key, value)| Setting::parse(key, value)).collect()
+}

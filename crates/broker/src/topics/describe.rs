@@ -1,0 +1,75 @@
+//! Topics for people.
+
+use std::sync::Arc;
+
+use quipu_metadata::TopicRecord;
+use quipu_runtime::Deadline;
+use quipu_types::Progress;
+
+use super::LookupError;
+use crate::Broker;
+use crate::cluster::PartitionView;
+
+/// A topic with everything known of it.
+#[derive(Clone, Debug)]
+pub struct TopicDescription {
+    /// The topic.
+    pub topic: Arc<TopicRecord>,
+    /// By index.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+/// A partition with everything known of it.
+#[derive(Clone, Debug)]
+pub struct PartitionDescription {
+    /// Where it lives, and who leads.
+    pub view: PartitionView,
+    /// As this node's replica knows it; none where it has no replica.
+    pub progress: Option<Progress>,
+    /// Bytes of its segments here.
+    pub size_bytes: Option<u64>,
+}
+
+impl TopicDescription {
+    /// Settings as (key, value, whether it is the default).
+    pub fn config(&self) -> impl Iterator<Item = (&'static str, String, bool)> {
+        self.topic.config.entries(self.topic.replication)
+    }
+}
+
+impl Broker {
+    /// Describes topics: those named, in their order, or all in order of name.
+    pub async fn describe_topics(
+        &self,
+        names: &[String],
+        deadline: Deadline,
+    ) -> Vec<(String, Result<TopicDescription, LookupError>)> {
+        if names.is_empty() {
+            let image = self.image();
+            let all = image.topics.values();
+            return all
+                .map(|topic| (topic.name.to_string(), Ok(self.describe_record(topic))))
+                .collect();
+        }
+        let mut described = Vec::with_capacity(names.len());
+        for name in names {
+            let topic = self.topic_named(name, deadline).await;
+            described.push((name.clone(), topic.map(|topic| self.describe_record(&topic))));
+        }
+        described
+    }
+
+    /// A topic with what this node knows of its partitions.
+    pub(super) fn describe_record(&self, topic: &Arc<TopicRecord>) -> TopicDescription {
+        let views = self.topic_view(&self.image(), topic).partitions;
+        let partitions = topic.placed().zip(views).map(|((partition, shard), view)| {
+            let own = self.own_view(partition, shard);
+            PartitionDescription {
+                view,
+                progress: own.map(|(progress, _)| progress),
+                size_bytes: own.map(|(_, bytes)| bytes),
+            }
+        });
+        TopicDescription { topic: Arc::clone(topic), partitions: partitions.collect() }
+    }
+}

@@ -1,0 +1,187 @@
+//! What servers tell about topics and themselves. Field names are those of the CLI's JSON.
+
+use quipu_proto::v1;
+use quipu_types::TopicId;
+use serde::Serialize;
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TopicDescription {
+    /// Its name.
+    pub name: String,
+    /// Its identity, as a UUID.
+    pub topic_id: String,
+    /// Replicas of each partition.
+    pub replication: u32,
+    /// By index.
+    pub partitions: Vec<PartitionDescription>,
+    /// All keys with their values.
+    pub config: Vec<ConfigEntry>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionDescription {
+    /// Its place in the topic.
+    pub index: u32,
+    /// The shard that hosts it.
+    pub shard: u32,
+    /// The node that leads it; none while an election runs.
+    pub leader: Option<u64>,
+    /// Nodes with a replica; the first is preferred as leader.
+    pub replicas: Vec<u64>,
+    /// First kept offset, as the answering node knows it.
+    pub log_start: Option<u64>,
+    /// Next offset to be written, as the answering node knows it.
+    pub high_watermark: Option<u64>,
+    /// Bytes on the answering node's disk.
+    pub size_bytes: Option<u64>,
+}
+
+/// A key of a topic's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfigEntry {
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Nobody set it.
+    pub is_default: bool,
+}
+
+/// The cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClusterDescription {
+    /// Its identity.
+    pub cluster_id: String,
+    /// Who tells this.
+    pub answering_node: u64,
+    /// The leader of the metadata group.
+    pub controller: Option<u64>,
+    /// All nodes.
+    pub nodes: Vec<NodeDescription>,
+    /// All shards.
+    pub shards: Vec<ShardDescription>,
+    /// Number of topics.
+    pub topics: u32,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Nothing needs attention.
+    pub is_healthy: bool,
+    /// What needs attention, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeDescription {
+    /// Its id.
+    pub node_id: u64,
+    /// Where clients reach it.
+    pub address: String,
+    /// Where it stands.
+    pub rack: String,
+    /// The answering node hears from it.
+    pub is_alive: bool,
+    /// Its software.
+    pub version: String,
+}
+
+/// A shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShardDescription {
+    /// Its id.
+    pub shard: u32,
+    /// The node that leads it.
+    pub leader: Option<u64>,
+    /// Its Raft term.
+    pub term: u64,
+    /// Nodes with a replica.
+    pub replicas: Vec<u64>,
+    /// Last committed entry, as the answering node's replica knows it.
+    pub committed_index: Option<u64>,
+    /// Last applied entry, as the answering node's replica knows it.
+    pub applied_index: Option<u64>,
+    /// Partitions it hosts.
+    pub partitions: u32,
+}
+
+/// The checksum of one replica of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionChecksum {
+    /// Whose replica.
+    pub node_id: u64,
+    /// First offset it covers.
+    pub log_start: u64,
+    /// First offset it does not cover any more.
+    pub high_watermark: u64,
+    /// CRC32C over the stored bytes.
+    pub crc32c: u32,
+}
+
+impl TopicDescription {
+    pub(crate) fn from_proto(topic: v1::TopicDescription) -> Self {
+        let id = TopicId::from_slice(&topic.topic_id);
+        Self {
+            name: topic.name,
+            topic_id: id.map(|id| id.to_string()).unwrap_or_default(),
+            replication: topic.replication,
+            partitions: topic.partitions.into_iter().map(partition).collect(),
+            config: topic.config.into_iter().map(config_entry).collect(),
+        }
+    }
+}
+
+fn partition(partition: v1::PartitionDescription) -> PartitionDescription {
+    PartitionDescription {
+        index: partition.index,
+        shard: partition.shard,
+        leader: partition.leader_node,
+        replicas: partition.replica_nodes,
+        log_start: partition.log_start,
+        high_watermark: partition.high_watermark,
+        size_bytes: partition.size_bytes,
+    }
+}
+
+fn config_entry(entry: v1::ConfigEntry) -> ConfigEntry {
+    ConfigEntry { key: entry.key, value: entry.value, is_default: entry.is_default }
+}
+
+impl ClusterDescription {
+    pub(crate) fn from_proto(cluster: v1::DescribeClusterResponse) -> Self {
+        Self {
+            cluster_id: cluster.cluster_id,
+            answering_node: cluster.answering_node,
+            controller: cluster.controller_node,
+            nodes: cluster.nodes.into_iter().map(node).collect(),
+            shards: cluster.shards.into_iter().map(shard).collect(),
+            topics: cluster.topics,
+            partitions: cluster.partitions,
+            is_healthy: cluster.is_healthy,
+            problems: cluster.problems,
+        }
+    }
+}
+
+fn node(node: v1::Node) -> NodeDescription {
+    NodeDescription {
+        node_id: node.node_id,
+        address: node.address,
+        rack: node.rack,
+        is_alive: node.is_alive,
+        version: node.version,
+    }
+}
+
+fn shard(shard: v1::ShardDescription) -> ShardDescription {
+    ShardDescription {
+        shard: shard.shard,
+        leader: shard.leader_node,
+        term: shard.term,
+        replicas: shard.replica_nodes,
+        committed_index: shard.committed_index,
+        applied_index: shard.applied_index,
+        partitions: shard.partitions,
+    }
+}

@@ -1,0 +1,177 @@
+//! One partition: its queue, and where it stands with its leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quipu_types::record::{Codec, ValidatedBatch};
+use quipu_types::{Effect, NodeId, ProducerId};
+
+use super::super::buffer::{Buffer, OpenBatch};
+use super::super::delivery::{Settle, Stored};
+use super::super::inbox::Inbox;
+use super::super::queue::{Outcome, Queue, Settled};
+use super::super::{Config, TimeoutError};
+use crate::link::LinkId;
+use crate::{Error, backoff, compression};
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(super) struct Batch {
+    id: u64,
+    settle: Settle,
+    reserved: usize,
+    records: u32,
+    pub(super) opened_at: Duration,
+    /// `None` for one that will never be sent.
+    bytes: Option<ValidatedBatch>,
+}
+
+impl Batch {
+    /// Closes an open batch. Where its records cannot be compressed, it comes back to be failed.
+    pub(super) fn finish(open: OpenBatch, codec: Codec) -> Result<Self, (Self, Error)> {
+        let (builder, batch) = Self::split(open);
+        match compression::finish(builder, codec) {
+            Ok(bytes) => Ok(Self { bytes: Some(bytes), ..batch }),
+            Err(error) => Err((batch, Error::invalid(error.to_string()))),
+        }
+    }
+
+    /// An open batch that will never be sent.
+    pub(super) fn unsent(open: OpenBatch) -> Self {
+        Self::split(open).1
+    }
+
+    fn split(open: OpenBatch) -> (quipu_types::record::BatchBuilder, Self) {
+        let batch = Self {
+            id: open.id,
+            settle: open.settle,
+            reserved: open.reserved,
+            records: open.builder.record_count(),
+            opened_at: open.opened_at,
+            bytes: None,
+        };
+        (open.builder, batch)
+    }
+
+    pub(super) fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Tells everybody who waits, and frees the room.
+    pub(super) fn settle(self, inbox: &Inbox, buffer: &Buffer, outcome: Result<Stored, Error>) {
+        let metrics = &buffer.topic.metrics;
+        match &outcome {
+            Ok(_) => {
+                let took = inbox.now().saturating_sub(self.opened_at);
+                metrics.stored(u64::from(self.records), took);
+            }
+            Err(error) => {
+                inbox.note_error(error);
+                metrics.failed(u64::from(self.records), error.label());
+            }
+        }
+        // Nobody may be waiting: then the outcome is in the metrics only.
+        let _ = self.settle.send(outcome);
+        inbox.settled(self.id, self.reserved);
+    }
+}
+
+/// A partition that records were enqueued for.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) buffer: Arc<Buffer>,
+    pub(super) queue: Queue<Batch, LinkId>,
+    /// Stays until it fails: knowledge that arrives meanwhile may be older.
+    pub(super) leader: Option<NodeId>,
+    /// The producer id used last.
+    pub(super) spent: Option<ProducerId>,
+    /// Attempts that failed since the last success.
+    pub(super) failures: u32,
+    pub(super) not_before: Duration,
+    pub(super) last_error: Option<Error>,
+}
+
+impl Partition {
+    pub(super) fn new(buffer: Arc<Buffer>, config: &Config) -> Self {
+        Self {
+            buffer,
+            queue: Queue::new(config.max_in_flight, config.is_idempotent),
+            leader: None,
+            spent: None,
+            failures: 0,
+            not_before: Duration::ZERO,
+            last_error: None,
+        }
+    }
+
+    /// For people: `fees/3`.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.buffer.topic.name, self.buffer.partition)
+    }
+
+    /// The next batch to send: its number and its bytes, stamped.
+    pub(super) fn take_next(&mut self, route: LinkId) -> Option<(u64, Bytes)> {
+        let sending = self.queue.take_next(route)?;
+        let bytes = sending.batch.bytes.as_mut().expect("batches in the queue are finished");
+        if let Some(stamp) = sending.stamp {
+            let header = bytes.header();
+            let is_stamped = header.producer_id == stamp.id
+                && header.producer_epoch == stamp.epoch
+                && header.base_sequence == stamp.sequence;
+            if !is_stamped {
+                bytes
+                    .set_producer(stamp.id, stamp.epoch, stamp.sequence)
+                    .expect("the server hands out ids that are not negative");
+            }
+        }
+        Some((sending.number, bytes.bytes().clone()))
+    }
+
+    /// An attempt failed: pause before the next, at least as long as the server asked for.
+    pub(super) fn failed(&mut self, now: Duration, at_least: Duration, error: Error) {
+        self.failures += 1;
+        self.not_before = now + backoff::pause(self.failures, at_least);
+        self.last_error = Some(error);
+    }
+
+    /// The server named the leader: the first redirects are followed at once.
+    pub(super) fn redirected(&mut self, now: Duration, leader: NodeId, error: Error) {
+        if self.failures < 2 {
+            self.failures += 1;
+            self.last_error = Some(error);
+        } else {
+            self.failed(now, Duration::ZERO, error);
+        }
+        self.leader = Some(leader);
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        self.failures = 0;
+        self.not_before = Duration::ZERO;
+    }
+
+    pub(super) fn settle(
+        &self,
+        inbox: &Inbox,
+        settled: Settled<Batch, Stored>,
+        delivery: Duration,
+    ) {
+        let outcome = match settled.outcome {
+            Outcome::Stored(stored) => Ok(stored),
+            Outcome::Refused(error) => Err(error),
+            Outcome::Expired(effect) => Err(self.timed_out(effect, settled.attempts, delivery)),
+        };
+        settled.batch.settle(inbox, &self.buffer, outcome);
+    }
+
+    pub(super) fn timed_out(&self, effect: Effect, attempts: u32, waited: Duration) -> Error {
+        Error::timeout(TimeoutError {
+            action: format!("deliver to {}", self.name()),
+            waited,
+            attempts,
+            effect,
+            last: self.last_error.clone(),
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! Who belongs to the group, and how that changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use quipu_types::{LogIndex, NodeId, ReplicaId};
+
+use super::Group;
+use crate::error::{ChangeMembersError, InitializeError};
+use crate::status::{self, Member};
+use crate::type_config::{Place, TypeConfig, entry_id};
+
+impl Group {
+    /// All members, as this replica knows them.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        status::members(&self.inner.raft.metrics().borrow_watched().membership_config)
+    }
+
+    /// How far each member's disk agrees with the leader's log, itself included. Empty elsewhere.
+    #[must_use]
+    pub fn replication(&self) -> Vec<(ReplicaId, NodeId, Option<LogIndex>)> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matches = metrics.replication.iter().flatten();
+        matches
+            .filter_map(|(replica, matched)| {
+                let place = metrics.membership_config.get_node(replica)?;
+                let index = matched.as_ref().map(|id| entry_id(id).index);
+                Some((ReplicaId::new(*replica), place.node, index))
+            })
+            .collect()
+    }
+
+    /// Forms the group out of these voters. Called once, on one of them, which then campaigns at
+    /// once.
+    ///
+    /// # Errors
+    /// `Already` when the group has a log: then another has formed it, or will.
+    pub async fn initialize(
+        &self,
+        members: Vec<(ReplicaId, NodeId)>,
+    ) -> Result<(), InitializeError> {
+        let places: BTreeMap<u64, Place> =
+            members.into_iter().map(|(replica, node)| (replica.get(), Place { node })).collect();
+        let formed = self.inner.raft.initialize(places).await;
+        formed.map_err(|error| match error {
+            RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_)) => {
+                InitializeError::Already
+            }
+            RaftError::APIError(openraft::errors::InitializeError::NotInMembers(_)) => {
+                InitializeError::NotMember
+            }
+            RaftError::Fatal(_) => InitializeError::Stopped,
+        })
+    }
+
+    /// Whether the group was formed, as far as this replica knows.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        self.inner.raft.metrics().borrow_watched().membership_config.nodes().next().is_some()
+    }
+
+    /// Adds a replica without a vote; returns once the change is committed, not once it has caught
+    /// up (see [`Self::replication`]).
+    ///
+    /// # Errors
+    /// `LeadershipLost`: the change may still happen.
+    pub async fn add_learner(
+        &self,
+        replica: ReplicaId,
+        node: NodeId,
+    ) -> Result<(), ChangeMembersError> {
+        let added = self.inner.raft.add_learner(replica.get(), Place { node }, false).await;
+        added.map(drop).map_err(|error| self.unchanged(error))
+    }
+
+    /// Makes exactly these replicas the voters, through a joint membership. All must be members
+    /// already. Former voters leave, or stay as learners when `keep_removed`.
+    ///
+    /// # Errors
+    /// `LeadershipLost`: the change may still happen.
+    pub async fn change_voters(
+        &self,
+        voters: Vec<ReplicaId>,
+        keep_removed: bool,
+    ) -> Result<(), ChangeMembersError> {
+        let voters: BTreeSet<u64> = voters.into_iter().map(ReplicaId::get).collect();
+        let changed = self.inner.raft.change_membership(voters, keep_removed).await;
+        changed.map(drop).map_err(|error| self.unchanged(error))
+    }
+
+    fn unchanged(
+        &self,
+        error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
+    ) -> ChangeMembersError {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
+                ChangeMembersError::NotLeader { leader: self.forwarded(&to) }
+            }
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+                ChangeMembersError::LeadershipLost
+            }
+            RaftError::APIError(
+                error @ (ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_)),
+            ) => ChangeMembersError::Refused(error.to_string()),
+            RaftError::Fatal(_) => ChangeMembersError::Stopped,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Receives one snapshot and installs it.
+
+use futures::{Stream, StreamExt};
+use openraft::alias::SnapshotOf;
+use openraft::storage::SnapshotMeta;
+use quipu_proto::peer as proto;
+use quipu_proto::peer::snapshot_answer::Answer;
+use quipu_proto::peer::snapshot_part::Part;
+use tonic::{Status, Streaming};
+
+use crate::group::Group;
+use crate::snapshot::{self, SnapshotData};
+use crate::state_machine::SnapshotReceiver;
+use crate::type_config::{RaftVote, TypeConfig};
+use crate::{membership, wire};
+
+type Meta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+
+/// Reads the first part.
+pub(super) async fn begin(
+    parts: &mut Streaming<proto::SnapshotPart>,
+) -> Result<proto::SnapshotBegin, Status> {
+    let first = tokio::time::timeout(super::HELLO_WAIT, parts.message()).await;
+    match first.map_err(|_| Status::deadline_exceeded("no beginning in time"))?? {
+        Some(proto::SnapshotPart { part: Some(Part::Begin(begin)) }) => Ok(begin),
+        Some(_) | None => Err(Status::invalid_argument("the first part is no beginning")),
+    }
+}
+
+/// A transfer under way. Dropping it forgets what was received.
+pub(super) struct Transfer {
+    group: Group,
+    vote: RaftVote,
+    meta: Meta,
+    receiver: Box<dyn SnapshotReceiver>,
+}
+
+impl Transfer {
+    pub(super) async fn open(group: Group, begin: proto::SnapshotBegin) -> Result<Self, Status> {
+        let vote = begin.leader.as_ref().map(wire::from_ballot);
+        let vote = vote.ok_or_else(|| Status::invalid_argument("a snapshot without a leader"))?;
+        let last_membership = membership::decode_stored(begin.membership)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let last_log_id = begin.last.as_ref().map(wire::from_id);
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        let receiver = group.machine().receiver(begin.manifest).await;
+        let receiver = receiver.map_err(|error| Status::aborted(error.to_string()))?;
+        tracing::info!(shard = %group.shard(), %meta, "receiving a snapshot");
+        Ok(Self { group, vote, meta, receiver })
+    }
+
+    /// What is here already; then, after the last part, the vote.
+    pub(super) fn answers(
+        self,
+        parts: Streaming<proto::SnapshotPart>,
+    ) -> impl Stream<Item = Result<proto::SnapshotAnswer, Status>> + Send {
+        let have = Answer::Have(self.receiver.have());
+        let installed = futures::stream::once(async move { self.receive(parts).await });
+        let answers = futures::stream::once(std::future::ready(Ok(have))).chain(installed);
+        answers.map(|answer| answer.map(|answer| proto::SnapshotAnswer { answer: Some(answer) }))
+    }
+
+    async fn receive(
+        mut self,
+        mut parts: Streaming<proto::SnapshotPart>,
+    ) -> Result<Answer, Status> {
+        let refused = |error: crate::StateMachineError| Status::aborted(error.to_string());
+        loop {
+            match parts.message().await?.and_then(|part| part.part) {
+                Some(Part::Chunk(chunk)) => {
+                    let written = snapshot::write_chunk(self.receiver, chunk).await;
+                    self.receiver = written.map_err(refused)?;
+                }
+                Some(Part::End(_)) => break,
+                Some(Part::Begin(_)) | None => return Err(Status::aborted("cut short")),
+            }
+        }
+        self.receiver = snapshot::finish(self.receiver).await.map_err(refused)?;
+        self.install().await
+    }
+
+    async fn install(self) -> Result<Answer, Status> {
+        let data = SnapshotData::Received(self.receiver);
+        let snapshot: SnapshotOf<TypeConfig, SnapshotData> =
+            openraft::Snapshot { meta: self.meta, snapshot: data };
+        let installed = self.group.raft().install_full_snapshot(self.vote, snapshot).await;
+        let installed = installed.map_err(|error| Status::unavailable(error.to_string()))?;
+        tracing::info!(shard = %self.group.shard(), "installed a snapshot");
+        Ok(Answer::Installed(wire::to_ballot(&installed.vote)))
+    }
+}

@@ -1,0 +1,31 @@
+//! The services of `proto/client.proto` and `proto/admin.proto`.
+//!
+//! One file per request: check, call the broker, put the answer into its message. `error_map` is
+//! the only place where errors become messages.
+
+mod alter_topic;
+mod call;
+mod context;
+mod create_topic;
+mod delete_records;
+mod delete_topic;
+mod describe_cluster;
+mod describe_topics;
+mod error_map;
+mod fetch;
+mod health;
+mod init_producer;
+mod list_offsets;
+mod memory;
+mod metadata;
+mod partition_checksum;
+mod pipeline;
+mod produce;
+mod refusal;
+mod server;
+mod services;
+mod topic_message;
+mod transfer_leader;
+mod validate;
+
+pub use server::{ServeError, serve};

@@ -1,0 +1,44 @@
+//! The cluster for people.
+
+use quipu_broker::cluster::ShardView;
+use quipu_proto::v1;
+use quipu_types::{LogIndex, NodeId};
+
+use super::context::Context;
+use super::metadata;
+use super::refusal::Refusal;
+
+/// Answers a request.
+pub(super) async fn handle(
+    context: Context,
+    _request: v1::DescribeClusterRequest,
+) -> Result<v1::DescribeClusterResponse, Refusal> {
+    let cluster = context.broker.describe_cluster();
+    Ok(v1::DescribeClusterResponse {
+        cluster_id: cluster.cluster.to_string(),
+        answering_node: cluster.answering.get(),
+        controller_node: cluster.controller.map(NodeId::get),
+        nodes: cluster.nodes.into_iter().map(metadata::node).collect(),
+        shards: cluster.shards.into_iter().map(shard).collect(),
+        topics: count(cluster.topics),
+        partitions: count(cluster.partitions),
+        is_healthy: cluster.problems.is_empty(),
+        problems: cluster.problems,
+    })
+}
+
+fn shard(shard: ShardView) -> v1::ShardDescription {
+    v1::ShardDescription {
+        shard: shard.shard.get(),
+        leader_node: shard.leader.map(NodeId::get),
+        term: shard.term.get(),
+        replica_nodes: shard.replicas.into_iter().map(NodeId::get).collect(),
+        committed_index: shard.committed.map(LogIndex::get),
+        applied_index: shard.applied.map(LogIndex::get),
+        partitions: count(shard.partitions),
+    }
+}
+
+fn count(items: usize) -> u32 {
+    u32::try_from(items).unwrap_or(u32::MAX)
+}

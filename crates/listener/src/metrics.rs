@@ -1,0 +1,42 @@
+//! All metrics of this crate. Requests themselves are counted by the broker.
+
+use metrics::{counter, gauge};
+
+const STREAMS: &str = "quipu_listener_streams";
+const MEMORY: &str = "quipu_listener_request_memory_bytes";
+const MALFORMED: &str = "quipu_listener_refused_requests_total";
+
+/// Registers descriptions; call once after the recorder is installed.
+pub fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_gauge!(STREAMS, Unit::Count, "Open produce and fetch streams.");
+    describe_gauge!(MEMORY, Unit::Bytes, "Bytes of requests being worked on.");
+    describe_counter!(MALFORMED, Unit::Count, "Requests refused as a whole, by error.");
+}
+
+/// Counts an open stream until dropped.
+pub(crate) struct StreamCount(&'static str);
+
+impl StreamCount {
+    /// A stream of this api was opened.
+    pub(crate) fn new(api: &'static str) -> Self {
+        gauge!(STREAMS, "api" => api).increment(1.0);
+        Self(api)
+    }
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        gauge!(STREAMS, "api" => self.0).decrement(1.0);
+    }
+}
+
+/// Sets how much memory requests hold.
+pub(crate) fn memory(bytes: usize) {
+    gauge!(MEMORY).set(f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) * 1024.0);
+}
+
+/// Counts a request that was refused as a whole.
+pub(crate) fn refused(error: &'static str) {
+    counter!(MALFORMED, "error" => error).increment(1);
+}

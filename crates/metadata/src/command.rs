@@ -1,0 +1,261 @@
+//! What the metadata group agrees on, and what it answers.
+//!
+//! Commands and answers are JSON: few, small, and readable in a dump of the journal. A command of
+//! an unknown kind or version stops the node instead of being skipped, for replicas that skip
+//! differently are no replicas; so a new command is sent only once every node reads it.
+
+use bytes::Bytes;
+use quipu_types::{
+    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, ProducerId, ShardId, TopicId,
+    TopicName,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Founder;
+use crate::image::TopicRecord;
+use crate::placement::Rule;
+use crate::refusal::Refusal;
+use crate::topic_config::{ConfigKey, Setting};
+
+/// The layout of commands and answers. Persisted; never reuse.
+const VERSION: u32 = 1;
+
+/// A change. Names of variants and fields are persisted; never reuse one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// Gives the cluster its identity: the first command of all. Again with the same id: nothing.
+    FormCluster {
+        /// Its id.
+        cluster: ClusterId,
+        /// The nodes that form it.
+        founders: Vec<Founder>,
+        /// Shard leaders each node is to have.
+        shards_per_node: u32,
+    },
+    /// A node has started.
+    RegisterNode(NodeRegistration),
+    /// Makes shards of a class until every node leads its share of them.
+    CreateShards {
+        /// The replication factor.
+        class: u8,
+        /// How nodes are chosen.
+        rule: Rule,
+    },
+    /// Makes a topic, with shards of its class if there are none.
+    CreateTopic {
+        /// What to make.
+        topic: NewTopic,
+        /// How shards are chosen.
+        rule: Rule,
+    },
+    /// Removes a topic.
+    DeleteTopic {
+        /// Its name.
+        name: TopicName,
+        /// Its id, if only that one is meant.
+        id: Option<TopicId>,
+    },
+    /// Changes settings of a topic, all of them or none.
+    AlterTopic {
+        /// Its name.
+        name: TopicName,
+        /// To set.
+        set: Vec<Setting>,
+        /// To set back to their defaults.
+        reset: Vec<ConfigKey>,
+    },
+    /// Takes producer ids out of the supply.
+    AllocateProducerIds {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// What a node says of itself at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeRegistration {
+    /// The node.
+    pub node: NodeId,
+    /// Its data directory.
+    pub directory: DirectoryId,
+    /// Which start of it.
+    pub incarnation: Incarnation,
+    /// `host:port` that clients dial.
+    pub address_client: String,
+    /// `host:port` that other nodes dial.
+    pub address_peer: String,
+    /// Failure domain; empty when not told.
+    pub rack: String,
+    /// Its release.
+    pub version: String,
+}
+
+/// A topic to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: TopicName,
+    /// Its id, made by whoever asks: asking again with the same id makes no second topic.
+    pub id: TopicId,
+    /// How many partitions.
+    pub partitions: u32,
+    /// How many replicas of each; none for the cluster's default.
+    pub replication: Option<u8>,
+    /// Settings other than the defaults.
+    pub config: Vec<Setting>,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The cluster has its identity.
+    Formed,
+    /// The node is registered.
+    Registered,
+    /// Shards were made; none if every node had its share.
+    ShardsCreated(Vec<ShardId>),
+    /// The topic exists.
+    TopicCreated(TopicRecord),
+    /// The topic is gone.
+    TopicDeleted {
+        /// Its id.
+        id: TopicId,
+    },
+    /// The topic as it is now.
+    TopicAltered(TopicRecord),
+    /// Ids `[first, first + count)` belong to the caller.
+    ProducerIds {
+        /// The first.
+        first: ProducerId,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// A command's bytes are unreadable, or of a newer release.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a metadata command is damaged or of a newer release ({0}): install the release that the \
+     other nodes have"
+)]
+pub struct UnknownCommand(String);
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    v: u32,
+    #[serde(flatten)]
+    body: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CommandBody<C> {
+    command: C,
+}
+
+impl Command {
+    /// The replicated form.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode(CommandBody { command: self })
+    }
+
+    /// The command of its replicated form.
+    ///
+    /// # Errors
+    /// [`UnknownCommand`]: the replica cannot go on.
+    pub fn decode(bytes: &[u8]) -> Result<Self, UnknownCommand> {
+        decode::<CommandBody<Self>>(bytes).map(|body| body.command).map_err(UnknownCommand)
+    }
+}
+
+/// What goes back to the proposer, over other nodes too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// The image that shows the outcome.
+    pub(crate) version: MetadataVersion,
+    /// What came of it.
+    pub(crate) result: Result<Outcome, Refusal>,
+}
+
+impl Answer {
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        decode(bytes)
+    }
+}
+
+fn encode(body: impl Serialize) -> Bytes {
+    let envelope = Envelope { v: VERSION, body };
+    Bytes::from(serde_json::to_vec(&envelope).expect("texts, numbers and lists have a JSON form"))
+}
+
+fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
+    let envelope: Envelope<T> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if envelope.v == VERSION {
+        Ok(envelope.body)
+    } else {
+        Err(format!("version {}, this release reads {VERSION}", envelope.v))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes in the journal, spelled out: a change here is a new version.
+    #[test]
+    fn the_replicated_form_is_the_documented_one() {
+        let command = Command::CreateTopic {
+            topic: NewTopic {
+                name: TopicName::new("fees").expect("valid"),
+                id: TopicId::from_bytes([0xab; 16]),
+                partitions: 12,
+                replication: None,
+                config: vec![Setting::parse("retention-time", "90d").expect("valid")],
+            },
+            rule: Rule::LeastLoaded,
+        };
+        let text = concat!(
+            r#"{"v":1,"command":{"create-topic":{"topic":{"name":"fees","#,
+            r#""id":"abababab-abab-abab-abab-abababababab","partitions":12,"replication":null,"#,
+            r#""config":[{"key":"retention-time","value":"90d"}]},"rule":"least-loaded"}}}"#,
+        );
+        assert_eq!(command.encode(), text.as_bytes());
+        assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
+    }
+
+    #[test]
+    fn what_is_not_a_known_command_is_an_error() {
+        for text in [
+            "",
+            "{}",
+            r#"{"v":2,"command":{"allocate-producer-ids":{"count":1}}}"#,
+            r#"{"v":1,"command":{"from-the-future":{}}}"#,
+            r#"{"v":1,"command":{"allocate-producer-ids":{"count":1,"twice":true}}}"#,
+            r#"{"v":1,"command":{"allocate-producer-ids":{"count":-1}}}"#,
+            r#"{"v":1,"command":{"create-topic":{"topic":{"name":"a b","id":"abababab-abab-abab-abab-abababababab","partitions":1,"replication":null,"config":[]},"rule":"least-loaded"}}}"#,
+        ] {
+            let refused = Command::decode(text.as_bytes()).expect_err(text);
+            assert!(refused.to_string().contains("newer release"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn answers_come_back() {
+        for result in [
+            Ok(Outcome::ProducerIds { first: ProducerId::new(1000), count: 1000 }),
+            Err(Refusal::NotFormed),
+            Err(Refusal::InvalidPartitions { given: 0 }),
+        ] {
+            let answer = Answer { version: MetadataVersion::new(7), result };
+            assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Who a data directory belongs to: one node of one cluster, for ever.
+//!
+//! A directory that was wiped, swapped, copied back or is in use is refused with a sentence that
+//! says what to do (RELIABILITY §5.6): a node that forgot its votes and acknowledgements under its
+//! old name could break promises that others rely on. Byte layout: `docs/formats/identity.md`.
+
+mod error;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quipu_consensus::PeerIdentity;
+use quipu_disk::{Disk, LockGuard, write_atomic};
+use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use error::IdentityError;
+use file::VersionFile;
+
+/// The file that says whose directory this is.
+const VERSION_FILE: &str = "VERSION";
+/// The file that is locked while a process uses the directory.
+const LOCK_FILE: &str = "LOCK";
+/// What a node keeps: where any of these is, there must be a `VERSION`.
+const CONTENTS: [&str; 5] = ["journal", "partitions", "meta", "snapshots", "quarantine"];
+/// Node ids end where replica ids begin.
+const NODE_ID_MAX: u64 = crate::state_machine::REPLICA_ID_FIRST - 1;
+
+/// A node that took part in forming the cluster, with the directory it had then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Founder {
+    /// The node.
+    pub node: NodeId,
+    /// Its data directory.
+    pub directory: DirectoryId,
+}
+
+/// A data directory that is this node's, and locked. Clones share it; the lock goes with the last.
+#[derive(Clone)]
+pub struct Identity {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    file: Mutex<VersionFile>,
+    _lock: Box<dyn LockGuard>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&*self.file()).finish()
+    }
+}
+
+impl Identity {
+    /// Locks a directory, checks that it is this node's, and counts the start: on return the new
+    /// incarnation is on the disk. A directory that is empty or missing becomes the node's.
+    ///
+    /// `cluster` is what the operator expects, if anything. Blocks.
+    ///
+    /// # Errors
+    /// [`IdentityError`], whose sentence says what to do. Nothing was changed then.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        node: NodeId,
+        cluster: Option<ClusterId>,
+    ) -> Result<Self, IdentityError> {
+        if !(1..=NODE_ID_MAX).contains(&node.get()) {
+            return Err(IdentityError::InvalidNodeId { node, max: NODE_ID_MAX });
+        }
+        let refused = |error| IdentityError::Io { path: dir.to_owned(), error };
+        disk.create_dir_all(dir).map_err(refused)?;
+        let lock = disk.lock(&dir.join(LOCK_FILE)).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => IdentityError::InUse { dir: dir.to_owned() },
+            _ => IdentityError::Io { path: dir.join(LOCK_FILE), error },
+        })?;
+        let path = dir.join(VERSION_FILE);
+        let file = match file::read(&*disk, &path)? {
+            Some(file) => file.started(dir, node, cluster)?,
+            None => {
+                refuse_orphans(&*disk, dir)?;
+                VersionFile::new(node, DirectoryId::new(Uuid::new_v4()))
+            }
+        };
+        let identity =
+            Self { inner: Arc::new(Inner { disk, path, file: Mutex::new(file), _lock: lock }) };
+        identity.write(&identity.file())?;
+        Ok(identity)
+    }
+
+    fn file(&self) -> MutexGuard<'_, VersionFile> {
+        self.inner.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, file: &VersionFile) -> Result<(), IdentityError> {
+        let written = write_atomic(&*self.inner.disk, &self.inner.path, &file.encode());
+        written.map_err(|error| IdentityError::Io { path: self.inner.path.clone(), error })
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.file().node
+    }
+
+    /// The cluster; nil until one was formed or adopted.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.file().cluster
+    }
+
+    /// Whether the node belongs to a cluster.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.cluster() != ClusterId::default()
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> DirectoryId {
+        self.file().directory
+    }
+
+    /// Which start of the directory this is.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.file().incarnation
+    }
+
+    /// The nodes that formed the cluster, as this node learned of them, in order of id.
+    #[must_use]
+    pub fn founders(&self) -> Vec<Founder> {
+        self.file().founders.clone()
+    }
+
+    /// What other nodes are told.
+    #[must_use]
+    pub fn peer_identity(&self) -> PeerIdentity {
+        let file = self.file();
+        PeerIdentity {
+            cluster: file.cluster,
+            node: file.node,
+            directory: file.directory,
+            incarnation: file.incarnation,
+        }
+    }
+
+    /// Makes the node a member of a cluster, durably. Again with the same id: nothing. Blocks.
+    ///
+    /// # Errors
+    /// `OtherCluster` when the directory belongs to one already.
+    pub fn adopt_cluster(
+        &self,
+        cluster: ClusterId,
+        mut founders: Vec<Founder>,
+    ) -> Result<(), IdentityError> {
+        founders.sort_by_key(|founder| founder.node);
+        let mut file = self.file();
+        if file.cluster == cluster {
+            return Ok(());
+        }
+        if file.cluster != ClusterId::default() {
+            let dir = self.inner.path.parent().unwrap_or(&self.inner.path).to_owned();
+            return Err(IdentityError::OtherCluster { dir, found: file.cluster, expected: cluster });
+        }
+        let member = VersionFile { cluster, founders, ..file.clone() };
+        self.write(&member)?;
+        *file = member;
+        Ok(())
+    }
+}
+
+/// A directory with a node's files but without its `VERSION` was damaged by hand.
+fn refuse_orphans(disk: &dyn Disk, dir: &Path) -> Result<(), IdentityError> {
+    for name in CONTENTS {
+        let path = dir.join(name);
+        if !disk.exists(&path) {
+            continue;
+        }
+        let found = disk.read_dir(&path);
+        let found = found.map_err(|error| IdentityError::Io { path: path.clone(), error })?;
+        if !found.is_empty() {
+            return Err(IdentityError::NoVersion { dir: dir.to_owned(), found: name });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! What every node knows of the cluster: immutable, versioned, shared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quipu_types::{
+    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, PartitionId, PartitionIndex,
+    ReplicaId, ShardId, TopicId, TopicName,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::sorted_map::SortedMap;
+use crate::topic_config::TopicConfig;
+
+/// Replicas of a topic that does not say, where there are enough nodes.
+pub const REPLICATION_DEFAULT: u8 = 3;
+
+/// The cluster as of one entry of the metadata group. Never changed, only replaced; copies share
+/// topics and partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The log index of the last entry that changed anything; 0 before the first.
+    pub version: MetadataVersion,
+    /// The cluster; nil until it is formed.
+    pub cluster: ClusterId,
+    /// Shard leaders each node is to have, fixed when the cluster was formed.
+    pub shards_per_node: u32,
+    /// The nodes that formed the cluster, and the directories they had then.
+    pub founders: BTreeMap<NodeId, DirectoryId>,
+    /// Every registered node.
+    pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Every data shard; the metadata group itself is not among them.
+    pub shards: BTreeMap<ShardId, ShardRecord>,
+    /// Every topic.
+    pub topics: SortedMap<TopicName, Arc<TopicRecord>>,
+    topic_ids: SortedMap<TopicId, Arc<TopicRecord>>,
+    /// Partitions by shard; every shard has an entry.
+    hosted: BTreeMap<ShardId, Arc<SortedMap<PartitionId, ()>>>,
+}
+
+/// A registered node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// `host:port` that clients dial.
+    pub address_client: String,
+    /// `host:port` that other nodes dial.
+    pub address_peer: String,
+    /// Its data directory.
+    pub directory: DirectoryId,
+    /// The last start that registered.
+    pub incarnation: Incarnation,
+    /// Failure domain; empty when not told.
+    pub rack: String,
+    /// Its release.
+    pub version: String,
+}
+
+/// A data shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// Who replicates it; the first is the preferred leader.
+    pub replicas: Vec<(ReplicaId, NodeId)>,
+    /// The replication factor it was made for.
+    pub class: u8,
+}
+
+impl ShardRecord {
+    /// Where its leader should be.
+    #[must_use]
+    pub fn preferred(&self) -> Option<(ReplicaId, NodeId)> {
+        self.replicas.first().copied()
+    }
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicRecord {
+    /// Its identity: another once the name is created again.
+    pub id: TopicId,
+    /// Its name.
+    pub name: TopicName,
+    /// The shard of each partition, by index.
+    pub partitions: Vec<ShardId>,
+    /// Replicas of each partition.
+    pub replication: u8,
+    /// Its settings.
+    pub config: TopicConfig,
+}
+
+impl TopicRecord {
+    /// Every partition with its shard, by index.
+    pub fn placed(&self) -> impl Iterator<Item = (PartitionId, ShardId)> + '_ {
+        (0..).zip(&self.partitions).map(|(index, shard)| {
+            (PartitionId::new(self.id, PartitionIndex::new(index)), *shard)
+        })
+    }
+}
+
+impl Image {
+    /// The topic of a name.
+    #[must_use]
+    pub fn topic(&self, name: &TopicName) -> Option<&Arc<TopicRecord>> {
+        self.topics.get(name)
+    }
+
+    /// The topic of an id.
+    #[must_use]
+    pub fn topic_by_id(&self, id: &TopicId) -> Option<&Arc<TopicRecord>> {
+        self.topic_ids.get(id)
+    }
+
+    /// The shard that hosts a partition.
+    #[must_use]
+    pub fn shard_of(&self, partition: PartitionId) -> Option<ShardId> {
+        let topic = self.topic_by_id(&partition.topic)?;
+        let at = usize::try_from(partition.index.get()).ok()?;
+        topic.partitions.get(at).copied()
+    }
+
+    /// The partitions a shard hosts, in order, each with its topic.
+    pub fn partitions_of(
+        &self,
+        shard: ShardId,
+    ) -> impl Iterator<Item = (PartitionId, &Arc<TopicRecord>)> {
+        let hosted = self.hosted.get(&shard);
+        hosted.into_iter().flat_map(|hosted| hosted.keys()).filter_map(|partition| {
+            Some((*partition, self.topic_by_id(&partition.topic)?))
+        })
+    }
+
+    /// How many partitions a shard hosts.
+    #[must_use]
+    pub fn partition_count(&self, shard: ShardId) -> usize {
+        self.hosted.get(&shard).map_or(0, |hosted| hosted.len())
+    }
+
+    /// How many partitions there are.
+    #[must_use]
+    pub fn partitions_total(&self) -> usize {
+        self.hosted.values().map(|hosted| hosted.len()).sum()
+    }
+
+    /// The shards made for a replication factor.
+    pub fn shards_of_class(&self, class: u8) -> impl Iterator<Item = (ShardId, &ShardRecord)> {
+        let shards = self.shards.iter();
+        shards.filter(move |(_, shard)| shard.class == class).map(|(id, shard)| (*id, shard))
+    }
+
+    /// Replicas of a topic that does not say: three, or as many as there are nodes.
+    #[must_use]
+    pub fn default_replication(&self) -> u8 {
+        let nodes = self.nodes.len().max(self.founders.len());
+        u8::try_from(nodes).map_or(REPLICATION_DEFAULT, |nodes| nodes.min(REPLICATION_DEFAULT))
+    }
+
+    /// Whether the cluster has been formed.
+    #[must_use]
+    pub fn is_formed(&self) -> bool {
+        self.cluster != ClusterId::default()
+    }
+
+    /// The directory a node must have: as registered, or as it was when the cluster was formed.
+    #[must_use]
+    pub fn known_directory(&self, node: NodeId) -> Option<DirectoryId> {
+        let registered = self.nodes.get(&node).map(|record| record.directory);
+        registered.or_else(|| self.founders.get(&node).copied())
+    }
+
+    /// Adds a shard without partitions.
+    pub(crate) fn insert_shard(&mut self, id: ShardId, shard: ShardRecord) {
+        self.shards.insert(id, shard);
+        self.hosted.entry(id).or_default();
+    }
+
+    /// Adds a topic, or replaces one of the same name, id and partitions.
+    pub(crate) fn insert_topic(&mut self, topic: Arc<TopicRecord>) {
+        for (partition, shard) in topic.placed() {
+            let hosted = self.hosted.entry(shard).or_default();
+            if !hosted.contains_key(&partition) {
+                Arc::make_mut(hosted).insert(partition, ());
+            }
+        }
+        self.topic_ids.insert(topic.id, Arc::clone(&topic));
+        self.topics.insert(topic.name.clone(), topic);
+    }
+
+    /// Removes a topic with all its partitions.
+    pub(crate) fn remove_topic(&mut self, name: &TopicName) -> Option<Arc<TopicRecord>> {
+        let topic = self.topics.remove(name)?;
+        self.topic_ids.remove(&topic.id);
+        for (partition, shard) in topic.placed() {
+            if let Some(hosted) = self.hosted.get_mut(&shard) {
+                Arc::make_mut(hosted).remove(&partition);
+            }
+        }
+        Some(topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str, id: u8, shards: &[u32]) -> Arc<TopicRecord> {
+        Arc::new(TopicRecord {
+            id: TopicId::from_bytes([id; 16]),
+            name: TopicName::new(name).expect("valid"),
+            partitions: shards.iter().copied().map(ShardId::new).collect(),
+            replication: 3,
+            config: TopicConfig::default(),
+        })
+    }
+
+    #[test]
+    fn partitions_are_found_by_topic_and_by_shard() {
+        let mut image = Image::default();
+        image.insert_topic(topic("a", 1, &[1, 2, 1]));
+        image.insert_topic(topic("b", 2, &[2]));
+        let of = |image: &Image, shard| -> Vec<String> {
+            let partitions = image.partitions_of(ShardId::new(shard));
+            partitions.map(|(id, topic)| format!("{}-{}", topic.name, id.index)).collect()
+        };
+        assert_eq!(of(&image, 1), ["a-0", "a-2"]);
+        assert_eq!(of(&image, 2), ["a-1", "b-0"]);
+        assert_eq!(image.partitions_total(), 4);
+        let first = PartitionId::new(TopicId::from_bytes([1; 16]), PartitionIndex::new(1));
+        assert_eq!(image.shard_of(first), Some(ShardId::new(2)));
+        let name = TopicName::new("a").expect("valid");
+        let before = image.clone();
+        image.remove_topic(&name);
+        assert_eq!(of(&image, 2), ["b-0"]);
+        assert_eq!(image.shard_of(first), None);
+        assert_eq!(of(&before, 2), ["a-1", "b-0"], "the image before stands still");
+    }
+}

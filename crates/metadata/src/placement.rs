@@ -1,0 +1,163 @@
+//! Which nodes hold which shard, and which shard which partition. Pure: the same input gives the
+//! same output, on every replica and in every release.
+//!
+//! The state machine calls these at apply, so that concurrent requests are placed one after the
+//! other and not all on the same shard. Therefore a rule is never changed: another one gets
+//! another name, which commands then carry.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::cmp::Reverse;
+
+use quipu_types::{NodeId, ShardId};
+use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+mod tests;
+
+/// How places are chosen. Persisted; never reuse a name, never change what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Nodes and shards with the least first, racks before load; ties by id.
+    LeastLoaded,
+}
+
+/// A node that may hold replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The node.
+    pub node: NodeId,
+    /// Failure domain.
+    pub rack: String,
+}
+
+/// The replica set of a shard that exists; the first is its preferred leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its replication factor.
+    pub class: u8,
+    /// Its nodes.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Replica sets of the shards that a class lacks: until every node is the preferred leader of
+/// `leaders_per_node` of them. None when there are fewer nodes than the class needs.
+///
+/// - Leaders go round the nodes; each node leads the same number.
+/// - Followers: racks that the set does not have yet first, then the nodes with the fewest
+///   replicas, then those that follow this leader least, so that a node's load is spread over
+///   many when it fails.
+#[must_use]
+pub fn shards(
+    rule: Rule,
+    sites: &[Site],
+    existing: &[Placed],
+    class: u8,
+    leaders_per_node: u32,
+) -> Vec<Vec<NodeId>> {
+    match rule {
+        Rule::LeastLoaded => {
+            if sites.len() < usize::from(class) || class == 0 {
+                return Vec::new();
+            }
+            let mut load = Load::of(sites, existing, class);
+            let mut made = Vec::new();
+            while let Some(leader) = load.next_leader(leaders_per_node) {
+                let set = load.replica_set(leader, class);
+                load.add(&set, true);
+                made.push(set);
+            }
+            made
+        }
+    }
+}
+
+/// What each node has so far.
+struct Load<'a> {
+    racks: BTreeMap<NodeId, &'a str>,
+    /// Preferred leaderships within the class.
+    leaders: BTreeMap<NodeId, u32>,
+    /// Replicas of all classes.
+    replicas: BTreeMap<NodeId, u32>,
+    /// (leader, follower) → how often.
+    pairs: BTreeMap<(NodeId, NodeId), u32>,
+}
+
+impl<'a> Load<'a> {
+    fn of(sites: &'a [Site], existing: &[Placed], class: u8) -> Self {
+        let racks: BTreeMap<NodeId, &str> =
+            sites.iter().map(|site| (site.node, site.rack.as_str())).collect();
+        let none: BTreeMap<NodeId, u32> = racks.keys().map(|node| (*node, 0)).collect();
+        let mut load =
+            Self { racks, leaders: none.clone(), replicas: none, pairs: BTreeMap::new() };
+        for placed in existing {
+            load.add(&placed.nodes, placed.class == class);
+        }
+        load
+    }
+
+    fn add(&mut self, set: &[NodeId], is_of_class: bool) {
+        let Some((leader, followers)) = set.split_first() else { return };
+        for node in set {
+            *self.replicas.entry(*node).or_default() += 1;
+        }
+        if is_of_class {
+            *self.leaders.entry(*leader).or_default() += 1;
+            for follower in followers {
+                *self.pairs.entry((*leader, *follower)).or_default() += 1;
+            }
+        }
+    }
+
+    /// The node that leads least, unless all have their share.
+    fn next_leader(&self, leaders_per_node: u32) -> Option<NodeId> {
+        self.racks
+            .keys()
+            .map(|node| (self.leaders[node], self.replicas[node], *node))
+            .filter(|(leads, _, _)| *leads < leaders_per_node)
+            .min()
+            .map(|(_, _, node)| node)
+    }
+
+    fn replica_set(&self, leader: NodeId, class: u8) -> Vec<NodeId> {
+        let mut set = vec![leader];
+        let mut left: BTreeSet<NodeId> = self.racks.keys().copied().collect();
+        left.remove(&leader);
+        while set.len() < usize::from(class) {
+            let next = left.iter().map(|node| self.cost(&set, *node)).min();
+            let (_, _, _, next) = next.expect("there are at least as many nodes as the class needs");
+            left.remove(&next);
+            set.push(next);
+        }
+        set
+    }
+
+    /// Less is better.
+    fn cost(&self, set: &[NodeId], node: NodeId) -> (usize, u32, u32, NodeId) {
+        let rack = self.racks[&node];
+        let in_rack = set.iter().filter(|other| self.racks[other] == rack).count();
+        let together = self.pairs.get(&(set[0], node)).copied().unwrap_or_default();
+        (in_rack, self.replicas[&node], together, node)
+    }
+}
+
+/// A shard for each of `count` partitions: the least loaded first, ties by id. `loads` are the
+/// shards of the class with the partitions they host.
+///
+/// None when there are no shards.
+#[must_use]
+pub fn partitions(rule: Rule, loads: &[(ShardId, usize)], count: u32) -> Vec<ShardId> {
+    match rule {
+        Rule::LeastLoaded => {
+            let mut heap: BinaryHeap<Reverse<(usize, ShardId)>> =
+                loads.iter().map(|(shard, load)| Reverse((*load, *shard))).collect();
+            let mut chosen = Vec::new();
+            for _ in 0..count {
+                let Some(Reverse((load, shard))) = heap.pop() else { break };
+                chosen.push(shard);
+                heap.push(Reverse((load + 1, shard)));
+            }
+            chosen
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Commands that the state machine refuses: the same on every replica, and without effect.
+
+use std::time::Duration;
+
+use quipu_types::{ClusterId, DirectoryId, ErrorCode, Incarnation, NodeId, Retry, TopicId, TopicName, limits};
+use serde::{Deserialize, Serialize};
+
+use crate::topic_config::InvalidConfig;
+
+/// Pause before trying again while a cluster comes up.
+const SOON: Duration = Duration::from_millis(100);
+
+/// Why a command changed nothing. Travels between nodes as JSON; the names of the variants are
+/// persisted nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The name is taken.
+    #[error("topic {name} exists already")]
+    TopicExists {
+        /// The name.
+        name: TopicName,
+    },
+    /// The id is taken by a topic of another name.
+    #[error("topic id {id} is taken by another topic")]
+    TopicIdTaken {
+        /// The id.
+        id: TopicId,
+    },
+    /// No topic has the name.
+    #[error("there is no topic {name}")]
+    UnknownTopic {
+        /// The name.
+        name: TopicName,
+    },
+    /// The name is of another topic by now.
+    #[error("topic {name} was deleted and created again: its id is no more {given}")]
+    StaleTopicId {
+        /// The name.
+        name: TopicName,
+        /// The id the caller meant.
+        given: TopicId,
+        /// The id the name has now.
+        known: TopicId,
+    },
+    /// Too few or too many partitions for one topic.
+    #[error("a topic has 1 to {} partitions, not {given}", limits::TOPIC_PARTITIONS_MAX)]
+    InvalidPartitions {
+        /// As asked for.
+        given: u32,
+    },
+    /// The cluster is full.
+    #[error(
+        "the cluster has {existing} of at most {} partitions; {given} more do not fit",
+        limits::CLUSTER_PARTITIONS_MAX
+    )]
+    TooManyPartitions {
+        /// As asked for.
+        given: u32,
+        /// As there are.
+        existing: usize,
+    },
+    /// The replication factor does not fit the cluster.
+    #[error("replication {given} does not fit: use 1 to {max}{}", because(*nodes))]
+    InvalidReplication {
+        /// As asked for.
+        given: u8,
+        /// The most that is possible.
+        max: u8,
+        /// Registered nodes.
+        nodes: usize,
+    },
+    /// A setting of the topic.
+    #[error(transparent)]
+    InvalidConfig(InvalidConfig),
+    /// The cluster has no shards yet.
+    #[error("the cluster is being formed: not all of its nodes have registered yet")]
+    NotFormed,
+    /// Producer ids come in blocks of a sensible size.
+    #[error("a block of {given} producer ids is out of bounds: use 1 to {max}")]
+    InvalidBlock {
+        /// As asked for.
+        given: u64,
+        /// The most at once.
+        max: u64,
+    },
+    /// The node id belongs to another data directory.
+    #[error(
+        "node {node} is known with data directory {known}, this one is {given}: it was wiped or \
+         swapped. Start the node on its own directory; if that is lost for good, use \
+         `quipu node replace {node}` on a running node"
+    )]
+    NodeIdTaken {
+        /// The node.
+        node: NodeId,
+        /// The directory it registered with.
+        known: DirectoryId,
+        /// The directory that claims its id.
+        given: DirectoryId,
+    },
+    /// The directory is older than the one that registered.
+    #[error(
+        "node {node} has started {known} times, this data directory only {given} times: it is an \
+         old copy. Start the node on the directory it used last; if that is lost for good, use \
+         `quipu node replace {node}` on a running node"
+    )]
+    OldDirectory {
+        /// The node.
+        node: NodeId,
+        /// The start that registered last.
+        known: Incarnation,
+        /// The start that asks.
+        given: Incarnation,
+    },
+    /// The directory belongs to another node id.
+    #[error(
+        "data directory {directory} belongs to node {known}, not to node {given}: give the node \
+         its own id, or an empty directory"
+    )]
+    DirectoryTaken {
+        /// The directory.
+        directory: DirectoryId,
+        /// Whose it is.
+        known: NodeId,
+        /// Who claims it.
+        given: NodeId,
+    },
+    /// The cluster has another id.
+    #[error("this cluster is {known}, not {given}")]
+    WrongCluster {
+        /// Its id.
+        known: ClusterId,
+        /// As given.
+        given: ClusterId,
+    },
+}
+
+fn because(nodes: usize) -> String {
+    if nodes < usize::from(limits::REPLICATION_MAX) {
+        format!(", the number of nodes ({nodes})")
+    } else {
+        String::new()
+    }
+}
+
+impl From<InvalidConfig> for Refusal {
+    fn from(invalid: InvalidConfig) -> Self {
+        Self::InvalidConfig(invalid)
+    }
+}
+
+impl Refusal {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::TopicExists { .. } => ErrorCode::TopicExists,
+            Self::TopicIdTaken { .. } => ErrorCode::Internal,
+            Self::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+            Self::StaleTopicId { .. } => ErrorCode::UnknownTopicId,
+            Self::InvalidPartitions { .. } | Self::TooManyPartitions { .. } => {
+                ErrorCode::InvalidPartitions
+            }
+            Self::InvalidReplication { .. } => ErrorCode::InvalidReplication,
+            Self::InvalidConfig(_) => ErrorCode::InvalidConfig,
+            Self::NotFormed => ErrorCode::ControllerUnavailable,
+            Self::InvalidBlock { .. } => ErrorCode::Malformed,
+            Self::NodeIdTaken { .. } | Self::OldDirectory { .. } | Self::DirectoryTaken { .. } => {
+                ErrorCode::WrongNode
+            }
+            Self::WrongCluster { .. } => ErrorCode::WrongCluster,
+        }
+    }
+
+    /// What a caller may do.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::NotFormed => Retry::After(SOON),
+            Self::TopicExists { .. }
+            | Self::TopicIdTaken { .. }
+            | Self::UnknownTopic { .. }
+            | Self::StaleTopicId { .. }
+            | Self::InvalidPartitions { .. }
+            | Self::TooManyPartitions { .. }
+            | Self::InvalidReplication { .. }
+            | Self::InvalidConfig(_)
+            | Self::InvalidBlock { .. }
+            | Self::NodeIdTaken { .. }
+            | Self::OldDirectory { .. }
+            | Self::DirectoryTaken { .. }
+            | Self::WrongCluster { .. } => Retry::Never,
+        }
+    }
+
+    /// The values of the sentence by name, for programs.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::TopicExists { name } | Self::UnknownTopic { name } => {
+                vec![("topic", name.to_string())]
+            }
+            Self::TopicIdTaken { id } => vec![("topic_id", id.to_string())],
+            Self::StaleTopicId { name, given, known } => vec![
+                ("topic", name.to_string()),
+                ("actual", given.to_string()),
+                ("topic_id", known.to_string()),
+            ],
+            Self::InvalidPartitions { given } => vec![
+                ("limit", limits::TOPIC_PARTITIONS_MAX.to_string()),
+                ("actual", given.to_string()),
+            ],
+            Self::TooManyPartitions { given, existing } => vec![
+                ("limit", limits::CLUSTER_PARTITIONS_MAX.to_string()),
+                ("actual", given.to_string()),
+                ("existing", existing.to_string()),
+            ],
+            Self::InvalidReplication { given, max, nodes } => vec![
+                ("limit", max.to_string()),
+                ("actual", given.to_string()),
+                ("nodes", nodes.to_string()),
+            ],
+            Self::InvalidConfig(invalid) => config_fields(invalid),
+            Self::NotFormed => Vec::new(),
+            Self::InvalidBlock { given, max } => {
+                vec![("limit", max.to_string()), ("actual", given.to_string())]
+            }
+            Self::NodeIdTaken { node, known, given } => vec![
+                ("node", node.to_string()),
+                ("expected", known.to_string()),
+                ("found", given.to_string()),
+            ],
+            Self::OldDirectory { node, known, given } => vec![
+                ("node", node.to_string()),
+                ("expected", known.to_string()),
+                ("found", given.to_string()),
+            ],
+            Self::DirectoryTaken { directory, known, given } => vec![
+                ("directory", directory.to_string()),
+                ("expected", known.to_string()),
+                ("found", given.to_string()),
+            ],
+            Self::WrongCluster { known, given } => {
+                vec![("expected", known.to_string()), ("found", given.to_string())]
+            }
+        }
+    }
+}
+
+fn config_fields(invalid: &InvalidConfig) -> Vec<(&'static str, String)> {
+    match invalid {
+        InvalidConfig::UnknownKey { key, suggestion } => {
+            let suggestion = suggestion.iter().map(|key| ("suggestion", key.clone()));
+            std::iter::once(("key", key.clone())).chain(suggestion).collect()
+        }
+        InvalidConfig::Value { key, value, rule } => {
+            vec![("key", key.to_string()), ("value", value.clone()), ("rule", rule.clone())]
+        }
+        InvalidConfig::SetAndReset { key } => vec![("key", key.to_string())],
+    }
+}

@@ -1,0 +1,257 @@
+//! What a command does to the metadata. Pure: no clock, no chance, no I/O.
+
+use std::sync::Arc;
+
+use quipu_types::{MetadataVersion, NodeId, ProducerId, ReplicaId, ShardId, TopicName, limits};
+
+use crate::command::{Command, NewTopic, NodeRegistration, Outcome};
+use crate::identity::Founder;
+use crate::image::{Image, NodeRecord, ShardRecord, TopicRecord};
+use crate::placement::{self, Placed, Rule, Site};
+use crate::refusal::Refusal;
+use crate::topic_config::{ConfigKey, InvalidConfig, Setting, TopicConfig};
+
+#[cfg(test)]
+mod tests;
+
+/// Replica ids below are node ids, in the metadata group; those of data shards are allocated from
+/// here on and never used twice.
+pub const REPLICA_ID_FIRST: u64 = 1 << 32;
+/// Producer ids of one command.
+pub const PRODUCER_IDS_MAX: u64 = 1_000_000;
+
+/// The replicated state: the image, and the counters that nobody reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// What every node may know.
+    pub image: Image,
+    pub(crate) next_shard: u32,
+    pub(crate) next_replica: u64,
+    pub(crate) next_producer: i64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            image: Image::default(),
+            next_shard: ShardId::METADATA.get() + 1,
+            next_replica: REPLICA_ID_FIRST,
+            next_producer: 1,
+        }
+    }
+}
+
+/// Applies one command. A refusal leaves the state as it was.
+///
+/// # Errors
+/// [`Refusal`]: every replica refuses alike.
+pub fn apply(
+    state: &mut State,
+    version: MetadataVersion,
+    command: Command,
+) -> Result<Outcome, Refusal> {
+    let outcome = match command {
+        Command::FormCluster { cluster, founders, shards_per_node } => {
+            let known = state.image.cluster;
+            if state.image.is_formed() {
+                return if known == cluster {
+                    Ok(Outcome::Formed)
+                } else {
+                    Err(Refusal::WrongCluster { known, given: cluster })
+                };
+            }
+            state.image.cluster = cluster;
+            state.image.shards_per_node = shards_per_node;
+            state.image.founders =
+                founders.iter().map(|Founder { node, directory }| (*node, *directory)).collect();
+            Outcome::Formed
+        }
+        Command::RegisterNode(registration) => register(&mut state.image, registration)?,
+        Command::CreateShards { class, rule } => {
+            check_replication(&state.image, class)?;
+            Outcome::ShardsCreated(create_shards(state, class, rule))
+        }
+        Command::CreateTopic { topic, rule } => return create_topic(state, version, topic, rule),
+        Command::DeleteTopic { name, id } => {
+            let known = find(&state.image, &name)?.id;
+            if let Some(given) = id.filter(|given| *given != known) {
+                return Err(Refusal::StaleTopicId { name, given, known });
+            }
+            state.image.remove_topic(&name);
+            Outcome::TopicDeleted { id: known }
+        }
+        Command::AlterTopic { name, set, reset } => {
+            let topic = altered(find(&state.image, &name)?, &set, &reset)?;
+            state.image.insert_topic(Arc::new(topic.clone()));
+            Outcome::TopicAltered(topic)
+        }
+        // No image shows the counter: the version stays.
+        Command::AllocateProducerIds { count } => return allocate_producer_ids(state, count),
+    };
+    state.image.version = version;
+    Ok(outcome)
+}
+
+fn find<'a>(image: &'a Image, name: &TopicName) -> Result<&'a Arc<TopicRecord>, Refusal> {
+    image.topic(name).ok_or_else(|| Refusal::UnknownTopic { name: name.clone() })
+}
+
+fn register(image: &mut Image, new: NodeRegistration) -> Result<Outcome, Refusal> {
+    let node = new.node;
+    check_directory(image, &new)?;
+    let record = NodeRecord {
+        address_client: new.address_client,
+        address_peer: new.address_peer,
+        directory: new.directory,
+        incarnation: new.incarnation,
+        rack: new.rack,
+        version: new.version,
+    };
+    image.nodes.insert(node, record);
+    Ok(Outcome::Registered)
+}
+
+/// A node id belongs to one directory, a directory to one node id, and only its latest state
+/// counts (RELIABILITY §5.6).
+fn check_directory(image: &Image, new: &NodeRegistration) -> Result<(), Refusal> {
+    let (node, given) = (new.node, new.directory);
+    if let Some(known) = image.known_directory(node).filter(|known| *known != given) {
+        return Err(Refusal::NodeIdTaken { node, known, given });
+    }
+    let latest = image.nodes.get(&node).map(|record| record.incarnation);
+    if let Some(known) = latest.filter(|known| new.incarnation < *known) {
+        return Err(Refusal::OldDirectory { node, known, given: new.incarnation });
+    }
+    let registered = image.nodes.iter().map(|(node, record)| (*node, record.directory));
+    let founders = image.founders.iter().map(|(node, directory)| (*node, *directory));
+    let owner = registered.chain(founders).find(|(owner, of)| *of == given && *owner != node);
+    match owner {
+        Some((known, directory)) => {
+            Err(Refusal::DirectoryTaken { directory, known, given: node })
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_replication(image: &Image, given: u8) -> Result<(), Refusal> {
+    let nodes = image.nodes.len();
+    let max = u8::try_from(nodes).unwrap_or(u8::MAX).min(limits::REPLICATION_MAX);
+    if (1..=max).contains(&given) {
+        return Ok(());
+    }
+    Err(Refusal::InvalidReplication { given, max, nodes })
+}
+
+/// Makes the shards that the class lacks.
+fn create_shards(state: &mut State, class: u8, rule: Rule) -> Vec<ShardId> {
+    let image = &state.image;
+    let sites: Vec<Site> = image
+        .nodes
+        .iter()
+        .map(|(node, record)| Site { node: *node, rack: record.rack.clone() })
+        .collect();
+    let nodes_of = |shard: &ShardRecord| shard.replicas.iter().map(|(_, node)| *node).collect();
+    let existing: Vec<Placed> = image
+        .shards
+        .values()
+        .map(|shard| Placed { class: shard.class, nodes: nodes_of(shard) })
+        .collect();
+    let sets = placement::shards(rule, &sites, &existing, class, image.shards_per_node);
+    sets.into_iter().map(|set| add_shard(state, class, &set)).collect()
+}
+
+fn add_shard(state: &mut State, class: u8, set: &[NodeId]) -> ShardId {
+    let id = ShardId::new(state.next_shard);
+    state.next_shard += 1;
+    let first = state.next_replica;
+    let replicas: Vec<(ReplicaId, NodeId)> =
+        (first..).map(ReplicaId::new).zip(set.iter().copied()).collect();
+    state.next_replica = replicas.last().map_or(first, |(last, _)| last.get() + 1);
+    state.image.insert_shard(id, ShardRecord { replicas, class });
+    id
+}
+
+fn create_topic(
+    state: &mut State,
+    version: MetadataVersion,
+    new: NewTopic,
+    rule: Rule,
+) -> Result<Outcome, Refusal> {
+    if let Some(existing) = state.image.topic(&new.name) {
+        // The same request once more, whose answer was lost.
+        return if existing.id == new.id {
+            Ok(Outcome::TopicCreated(TopicRecord::clone(existing)))
+        } else {
+            Err(Refusal::TopicExists { name: new.name })
+        };
+    }
+    if state.image.topic_by_id(&new.id).is_some() {
+        return Err(Refusal::TopicIdTaken { id: new.id });
+    }
+    check_partitions(&state.image, new.partitions)?;
+    if state.image.shards.is_empty() {
+        return Err(Refusal::NotFormed);
+    }
+    let replication = new.replication.unwrap_or_else(|| state.image.default_replication());
+    check_replication(&state.image, replication)?;
+    let mut config = TopicConfig::for_replication(replication);
+    new.config.iter().for_each(|setting| config.set(setting));
+    config.check(replication)?;
+    // Refused no more from here on: the state may change.
+    if state.image.shards_of_class(replication).next().is_none() {
+        create_shards(state, replication, rule);
+    }
+    let partitions = place(&state.image, replication, new.partitions, rule);
+    let topic = TopicRecord { id: new.id, name: new.name, partitions, replication, config };
+    state.image.insert_topic(Arc::new(topic.clone()));
+    state.image.version = version;
+    Ok(Outcome::TopicCreated(topic))
+}
+
+fn check_partitions(image: &Image, given: u32) -> Result<(), Refusal> {
+    if !(1..=limits::TOPIC_PARTITIONS_MAX).contains(&given) {
+        return Err(Refusal::InvalidPartitions { given });
+    }
+    let existing = image.partitions_total();
+    let max = usize::try_from(limits::CLUSTER_PARTITIONS_MAX).expect("32 bits fit in a usize");
+    let asked = usize::try_from(given).expect("32 bits fit in a usize");
+    if existing + asked > max {
+        return Err(Refusal::TooManyPartitions { given, existing });
+    }
+    Ok(())
+}
+
+fn place(image: &Image, class: u8, count: u32, rule: Rule) -> Vec<ShardId> {
+    let shards = image.shards_of_class(class).map(|(id, _)| id);
+    let loads: Vec<(ShardId, usize)> =
+        shards.map(|shard| (shard, image.partition_count(shard))).collect();
+    placement::partitions(rule, &loads, count)
+}
+
+fn altered(
+    topic: &TopicRecord,
+    set: &[Setting],
+    reset: &[ConfigKey],
+) -> Result<TopicRecord, Refusal> {
+    if let Some(twice) = set.iter().find(|setting| reset.contains(&setting.key())) {
+        return Err(InvalidConfig::SetAndReset { key: twice.key() }.into());
+    }
+    let mut config = topic.config.clone();
+    let defaults = TopicConfig::for_replication(topic.replication);
+    reset.iter().for_each(|key| config.set(&defaults.get(*key)));
+    set.iter().for_each(|setting| config.set(setting));
+    config.check(topic.replication)?;
+    Ok(TopicRecord { config, ..topic.clone() })
+}
+
+fn allocate_producer_ids(state: &mut State, count: u64) -> Result<Outcome, Refusal> {
+    let first = state.next_producer;
+    let next = i64::try_from(count).ok().and_then(|count| first.checked_add(count));
+    match next.filter(|_| (1..=PRODUCER_IDS_MAX).contains(&count)) {
+        Some(next) => {
+            state.next_producer = next;
+            Ok(Outcome::ProducerIds { first: ProducerId::new(first), count })
+        }
+        None => Err(Refusal::InvalidBlock { given: count, max: PRODUCER_IDS_MAX }),
+    }
+}

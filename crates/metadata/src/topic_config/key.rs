@@ -1,0 +1,161 @@
+//! The keys, each with its documentation.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A setting's name. Stored by its text; never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfigKey {
+    /// `min-insync`
+    MinInsync,
+    /// `min-acks`
+    MinAcks,
+    /// `max-batch-bytes`
+    MaxBatchBytes,
+    /// `timestamp-type`
+    TimestampType,
+    /// `retention-time`
+    RetentionTime,
+    /// `retention-bytes`
+    RetentionBytes,
+    /// `segment-bytes`
+    SegmentBytes,
+    /// `segment-time`
+    SegmentTime,
+}
+
+/// One key: what may be set, and what it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyDoc {
+    /// The key.
+    pub key: ConfigKey,
+    /// As written.
+    pub name: &'static str,
+    /// Values allowed.
+    pub values: &'static str,
+    /// Meaning, and why the default is what it is.
+    pub doc: &'static str,
+}
+
+/// Every key, in the order of the reference page.
+pub const KEYS: &[KeyDoc] = &[
+    KeyDoc {
+        key: ConfigKey::MinInsync,
+        name: "min-insync",
+        values: "majority of the replicas, to all of them",
+        doc: "A batch is refused before it is written when fewer replicas are alive. The default \
+              is the majority that every acknowledgement waits for; more trades availability for \
+              copies.",
+    },
+    KeyDoc {
+        key: ConfigKey::MinAcks,
+        name: "min-acks",
+        values: "`none`, `leader` or `quorum`",
+        doc: "The weakest acknowledgement producers may ask for. They ask for `quorum` unless \
+              told otherwise; `quorum` here keeps anybody from asking for less.",
+    },
+    KeyDoc {
+        key: ConfigKey::MaxBatchBytes,
+        name: "max-batch-bytes",
+        values: "size, 1KiB to 8MiB",
+        doc: "The largest batch, as it is sent. Larger events belong into a blob store, with a \
+              reference here.",
+    },
+    KeyDoc {
+        key: ConfigKey::TimestampType,
+        name: "timestamp-type",
+        values: "`create` or `log-append`",
+        doc: "Whose clock stamps records: the producer's, or the leader's on append.",
+    },
+    KeyDoc {
+        key: ConfigKey::RetentionTime,
+        name: "retention-time",
+        values: "duration, 1m to 36500d, or `unlimited`",
+        doc: "Sealed segments whose newest record is older may be deleted. Unlimited: nothing is \
+              ever deleted unasked.",
+    },
+    KeyDoc {
+        key: ConfigKey::RetentionBytes,
+        name: "retention-bytes",
+        values: "size from 1MiB, or `unlimited`",
+        doc: "The oldest sealed segments of a partition may be deleted while at least this much \
+              is left. Both limits act.",
+    },
+    KeyDoc {
+        key: ConfigKey::SegmentBytes,
+        name: "segment-bytes",
+        values: "size, 1MiB to 1GiB",
+        doc: "A segment is sealed before it grows beyond this. Retention deletes whole segments.",
+    },
+    KeyDoc {
+        key: ConfigKey::SegmentTime,
+        name: "segment-time",
+        values: "duration, 10s to 365d",
+        doc: "A segment is sealed at this age, so that retention by time gets hold of quiet \
+              partitions.",
+    },
+];
+
+impl ConfigKey {
+    /// As written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        KEYS.iter().find(|doc| doc.key == self).map_or("", |doc| doc.name)
+    }
+
+    /// The key of a name, if there is one.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        KEYS.iter().find(|doc| doc.name == name).map(|doc| doc.key)
+    }
+
+    /// The key that was probably meant.
+    pub(super) fn nearest(name: &str) -> Option<&'static str> {
+        let folded = name.to_ascii_lowercase().replace(['_', '.'], "-");
+        if let Some(alias) = ALIASES.iter().find(|(alias, _)| *alias == folded) {
+            return Some(alias.1);
+        }
+        KEYS.iter()
+            .map(|doc| (edit_distance(&folded, doc.name), doc.name))
+            .filter(|(distance, _)| *distance <= 1 + folded.len() / 4)
+            .min()
+            .map(|(_, name)| name)
+    }
+}
+
+/// What other logs call it, and what contracts of ours called it on the way.
+const ALIASES: &[(&str, &str)] = &[
+    ("min-insync-replicas", "min-insync"),
+    ("min-in-sync", "min-insync"),
+    ("acks", "min-acks"),
+    ("max-message-bytes", "max-batch-bytes"),
+    ("batch-bytes-max", "max-batch-bytes"),
+    ("message-timestamp-type", "timestamp-type"),
+    ("retention", "retention-time"),
+    ("retention-ms", "retention-time"),
+    ("segment-ms", "segment-time"),
+    ("segment-age", "segment-time"),
+];
+
+/// Levenshtein distance.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.chars().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+impl fmt::Display for ConfigKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,139 @@
+//! A partition as its readers see it.
+
+use bytes::Bytes;
+use quipu_segment::SegmentReader;
+use quipu_types::{Offset, PartitionId, Progress, TimestampMs};
+use tokio::sync::watch;
+
+use crate::error::ReadError;
+
+/// Reads a partition. Clones are cheap and never wait for apply; calls block on the disk.
+#[derive(Clone, Debug)]
+pub struct PartitionHandle {
+    id: PartitionId,
+    published: watch::Receiver<Progress>,
+    log: SegmentReader,
+}
+
+impl PartitionHandle {
+    pub(crate) fn new(
+        id: PartitionId,
+        published: watch::Receiver<Progress>,
+        log: SegmentReader,
+    ) -> Self {
+        Self { id, published, log }
+    }
+
+    /// Which partition this is.
+    #[must_use]
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// How far readers may see.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        *self.published.borrow()
+    }
+
+    /// Wakes when more may be seen; closed when the partition is.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.published.clone()
+    }
+
+    /// Whole stored batches from the one that holds `from` on, below the published high watermark.
+    ///
+    /// At least one, even above `bytes_max`; none when `from` is the high watermark. The first one
+    /// may begin before `from`, even before the log start: readers skip those records.
+    ///
+    /// # Errors
+    /// [`ReadError::OffsetOutOfRange`] below the log start and above the high watermark.
+    pub fn read(&self, from: Offset, bytes_max: usize) -> Result<Vec<Bytes>, ReadError> {
+        let progress = self.progress();
+        if from < progress.log_start() || from > progress.high_watermark() {
+            return Err(out_of_range(from, progress));
+        }
+        let read = self.log.read(from, progress.high_watermark(), bytes_max);
+        read.map_err(|error| self.explain(error, from))
+    }
+
+    /// As [`Self::read`], from memory alone: `None` when the disk would be needed. Never blocks, so
+    /// that readers at the end need no thread.
+    ///
+    /// # Errors
+    /// [`ReadError::OffsetOutOfRange`] as there.
+    pub fn read_in_memory(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<Bytes>>, ReadError> {
+        let progress = self.progress();
+        if from < progress.log_start() || from > progress.high_watermark() {
+            return Err(out_of_range(from, progress));
+        }
+        if from == progress.high_watermark() {
+            return Ok(Some(Vec::new()));
+        }
+        Ok(self.log.read_in_memory(from, progress.high_watermark(), bytes_max))
+    }
+
+    /// The first record that is not older than `at`, and its timestamp; `None` when every record is
+    /// older.
+    ///
+    /// Compressed batches are not opened: of those, the batch's first offset and its largest
+    /// timestamp.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn offset_for_timestamp(
+        &self,
+        at: TimestampMs,
+    ) -> Result<Option<(Offset, TimestampMs)>, ReadError> {
+        let progress = self.progress();
+        let (from, until) = (progress.log_start(), progress.high_watermark());
+        let found = self.log.offset_for_timestamp(at, from, until);
+        found.map_err(|error| self.explain(error, from))
+    }
+
+    /// CRC32C of everything a reader can see: equal on replicas with equal progress.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn checksum(&self) -> Result<(Progress, u32), ReadError> {
+        let progress = self.progress();
+        let (from, until) = (progress.log_start(), progress.high_watermark());
+        let crc = self.log.checksum(from, until).map_err(|error| self.explain(error, from))?;
+        Ok((progress, crc))
+    }
+
+    /// Bytes of the partition's segments.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.log.size_bytes()
+    }
+
+    /// The log was trimmed, or its files went with the partition, while it was read.
+    fn explain(&self, error: quipu_segment::ReadError, from: Offset) -> ReadError {
+        match error {
+            quipu_segment::ReadError::OutOfRange { .. } => out_of_range(from, self.progress()),
+            quipu_segment::ReadError::Corruption(damage) => damage.into(),
+            quipu_segment::ReadError::Io(failure) => {
+                let is_gone = failure.source.kind() == std::io::ErrorKind::NotFound;
+                if is_gone && self.published.has_changed().is_err() {
+                    ReadError::Closed
+                } else {
+                    failure.into()
+                }
+            }
+        }
+    }
+}
+
+fn out_of_range(from: Offset, progress: Progress) -> ReadError {
+    ReadError::OffsetOutOfRange {
+        from,
+        log_start: progress.log_start(),
+        high_watermark: progress.high_watermark(),
+    }
+}

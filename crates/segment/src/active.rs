@@ -1,0 +1,202 @@
+//! The segment that grows.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use quipu_types::Offset;
+
+use crate::batches::Batches;
+use crate::error::{Corruption, FileFailure, ReadError};
+use crate::index::{SparseIndex, StoredPlace};
+use crate::open_files::SegmentFile;
+use crate::scan;
+use crate::window::{READ_ON_BYTES, Window, widen};
+
+/// The segment that grows: a file, and behind its end a tail in memory.
+///
+/// One writer changes it under the lock, for the time of a push; readers hold the lock while they
+/// look something up, never while they read the file.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) base: Offset,
+    pub(crate) file: Arc<SegmentFile>,
+    pub(crate) interval: u64,
+    state: RwLock<State>,
+    /// Held by whoever indexes what was in the file at open; the others wait for it.
+    scanning: Mutex<()>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) next: Offset,
+    /// Bytes of the file and of the tail.
+    pub(crate) bytes: u64,
+    pub(crate) file_bytes: u64,
+    /// Of everything but `unscanned`.
+    pub(crate) index: SparseIndex,
+    /// What was in the file at open and is not indexed yet: start costs nothing for partitions
+    /// nobody reads.
+    unscanned: Option<Unscanned>,
+    /// Appended, not yet written, in order.
+    pub(crate) tail: VecDeque<TailBatch>,
+}
+
+/// The beginning of the file, up to where it ended at open.
+#[derive(Clone, Copy, Debug)]
+struct Unscanned {
+    bytes: u64,
+    next: Offset,
+}
+
+/// A stored batch in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct TailBatch {
+    pub(crate) base: Offset,
+    pub(crate) next: Offset,
+    pub(crate) bytes: Bytes,
+}
+
+/// Where to read in the file, and how far.
+pub(crate) struct FileRun {
+    pub(crate) position: u64,
+    /// The offset that begins there.
+    pub(crate) offset: Offset,
+    pub(crate) end: u64,
+    /// The index without its entries: which epoch stored what.
+    pub(crate) epochs: SparseIndex,
+}
+
+impl Active {
+    /// A segment without a batch.
+    pub(crate) fn empty(base: Offset, file: SegmentFile, interval: u64) -> Self {
+        Self::recovered(base, file, interval, (0, base))
+    }
+
+    /// A segment whose file has `bytes` and ends at `next`.
+    pub(crate) fn recovered(
+        base: Offset,
+        file: SegmentFile,
+        interval: u64,
+        (bytes, next): (u64, Offset),
+    ) -> Self {
+        let state = State {
+            next,
+            bytes,
+            file_bytes: bytes,
+            index: SparseIndex::default(),
+            unscanned: (bytes > 0).then_some(Unscanned { bytes, next }),
+            tail: VecDeque::new(),
+        };
+        let file = Arc::new(file);
+        Self { base, file, interval, state: RwLock::new(state), scanning: Mutex::new(()) }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a stored batch to the tail.
+    pub(crate) fn push(&self, place: StoredPlace, next: Offset, bytes: Bytes) {
+        let mut state = self.write();
+        assert_eq!(place.offset, state.next, "batches are appended without a gap");
+        assert_eq!(place.position, state.bytes, "batches lie back to back");
+        state.index.push(place, self.interval);
+        state.next = next;
+        state.bytes += widen(bytes.len());
+        state.tail.push_back(TailBatch { base: place.offset, next, bytes });
+    }
+
+    /// The tail has been written: gives its length.
+    pub(crate) fn tail_is_written(&self) -> u64 {
+        let mut state = self.write();
+        let length = state.bytes - state.file_bytes;
+        state.file_bytes = state.bytes;
+        state.tail = VecDeque::new();
+        length
+    }
+
+    /// Takes batches out of the tail, or says where in the file the next one is. One look under
+    /// one lock: the tail moves into the file at any time.
+    pub(crate) fn take_tail_or_find(
+        &self,
+        out: &mut Batches,
+    ) -> Result<Option<FileRun>, ReadError> {
+        self.index_up_to(out.next)?;
+        let state = self.read();
+        if out.next < state.tail_start() {
+            let entry = state.index.floor(out.next);
+            return Ok(entry.map(|entry| state.run(entry.position, entry.offset)));
+        }
+        state.take_tail(out);
+        Ok(None)
+    }
+
+    /// Takes batches out of the tail, when the next one is there.
+    pub(crate) fn take_tail(&self, out: &mut Batches) {
+        let state = self.read();
+        if out.next >= state.tail_start() {
+            state.take_tail(out);
+        }
+    }
+
+    /// Makes sure that the index covers an offset.
+    pub(crate) fn index_up_to(&self, offset: Offset) -> Result<(), ReadError> {
+        let is_covered = |state: &State| state.unscanned.is_none_or(|part| offset >= part.next);
+        if is_covered(&self.read()) {
+            return Ok(());
+        }
+        let _guard = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(part) = self.read().unscanned else { return Ok(()) };
+        let mut index = self.scan(part)?;
+        let mut state = self.write();
+        index.extend(&state.index);
+        state.index = index;
+        state.unscanned = None;
+        Ok(())
+    }
+
+    fn scan(&self, part: Unscanned) -> Result<SparseIndex, ReadError> {
+        let path = self.file.path();
+        let open = self.file.open().map_err(|error| FileFailure::new("open", path, error))?;
+        let mut window = Window::new(&*open.file, path, part.bytes, READ_ON_BYTES);
+        let (index, next) = scan::index_all(&mut window, self.base, self.interval)?;
+        if next != part.next {
+            let ends = (part.next.get(), next.get());
+            return Err(Corruption::new(path, part.bytes, "end offset", ends).into());
+        }
+        Ok(index)
+    }
+}
+
+impl State {
+    /// The first offset that is not in the file.
+    pub(crate) fn tail_start(&self) -> Offset {
+        self.tail.front().map_or(self.next, |batch| batch.base)
+    }
+
+    /// The batches of the tail from the one that holds `from` on.
+    pub(crate) fn tail_from(&self, from: Offset) -> impl Iterator<Item = &TailBatch> {
+        let start = self.tail.partition_point(|batch| batch.next <= from);
+        self.tail.range(start..)
+    }
+
+    fn take_tail(&self, out: &mut Batches) {
+        for batch in self.tail_from(out.next) {
+            if batch.base >= out.until || !out.takes(batch.bytes.len()) {
+                break;
+            }
+            out.push(batch.bytes.clone(), batch.next);
+        }
+    }
+
+    /// A run of the file from a place of the index on.
+    pub(crate) fn run(&self, position: u64, offset: Offset) -> FileRun {
+        let epochs = SparseIndex { epochs: self.index.epochs.clone(), ..SparseIndex::default() };
+        FileRun { position, offset, end: self.file_bytes, epochs }
+    }
+}

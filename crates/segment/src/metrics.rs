@@ -1,0 +1,44 @@
+//! All metrics of this crate. No labels: logs are many.
+
+use metrics::{counter, gauge};
+
+const CORRUPTIONS: &str = "quipu_segment_corruptions_total";
+const SEALED: &str = "quipu_segment_sealed_total";
+const REMOVED: &str = "quipu_segment_removed_total";
+const INDEXES_REBUILT: &str = "quipu_segment_indexes_rebuilt_total";
+const WRITTEN_BYTES: &str = "quipu_segment_written_bytes_total";
+const TAIL_BYTES: &str = "quipu_segment_tail_bytes";
+
+/// Registers descriptions; call once after the recorder is installed.
+pub fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_counter!(CORRUPTIONS, Unit::Count, "Damaged places found in segment files.");
+    describe_counter!(SEALED, Unit::Count, "Segments sealed.");
+    describe_counter!(REMOVED, Unit::Count, "Segments removed behind the log start.");
+    describe_counter!(INDEXES_REBUILT, Unit::Count, "Indexes rebuilt from their segment.");
+    describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes written to segment files.");
+    describe_gauge!(TAIL_BYTES, Unit::Bytes, "Appended bytes in memory, not yet written.");
+}
+
+pub(crate) fn count_corruption() {
+    counter!(CORRUPTIONS).increment(1);
+}
+
+pub(crate) fn count_sealed() {
+    counter!(SEALED).increment(1);
+}
+
+pub(crate) fn count_removed(segments: u64) {
+    counter!(REMOVED).increment(segments);
+}
+
+pub(crate) fn count_index_rebuilt() {
+    counter!(INDEXES_REBUILT).increment(1);
+}
+
+/// Counts a write, and says how much still waits in all logs.
+pub(crate) fn count_written(bytes: u64, waiting: usize) {
+    counter!(WRITTEN_BYTES).increment(bytes);
+    let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+    gauge!(TAIL_BYTES).set(f64::from(waiting));
+}

@@ -1,0 +1,9 @@
+//! RELIABILITY §6.1: what a node does not start with, and that it says so: configurations, and
+//! data directories that are damaged or belong elsewhere.
+
+#[path = "bad_start/config.rs"]
+mod config;
+#[path = "bad_start/quipu.rs"]
+mod quipu;
+#[path = "bad_start/settings.rs"]
+mod settings;
