@@ -130,3 +130,6 @@ impl OperationError for RouteError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

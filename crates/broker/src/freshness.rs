@@ -90,8 +90,7 @@ impl Broker {
         let Some(version) = self.controller_version(deadline).await else {
             return false;
         };
-        let mut images = self.inner.metadata.watch();
-        let is_here = images.wait_for(|image| image.version >= version).await.is_ok();
+        let is_here = self.inner.metadata.wait_for(version, deadline).await;
         if is_here {
             freshness.note(asked_at);
         }

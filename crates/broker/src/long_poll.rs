@@ -1,6 +1,5 @@
 //! The wait of a fetch: one task per request, none per partition.
 
-use std::future::Future;
 
 use futures::future::{select_all, BoxFuture, FutureExt};
 use quipu_runtime::{Clock, Deadline};

@@ -80,13 +80,14 @@ async fn pass(
     } else {
         confirmed_gone(broker, id, plan.close).await
     };
-    let opens = plan.open.iter().map(|(partition, config)| PartitionControl::Open {
-        partition: *partition,
+    let opens = plan.open.into_iter().map(|(partition, config)| PartitionControl::Open {
+        partition,
         epoch_base: 0,
-        config: *config,
+        config,
     });
     let closes = closing.into_iter().map(|partition| PartitionControl::Close { partition });
-    for done in carry_out(broker, &shard, opens.chain(closes)).await {
+    let commands: Vec<PartitionControl> = opens.chain(closes).collect();
+    for done in carry_out(broker, &shard, commands).await {
         match done {
             PartitionControl::Open { partition, config, .. } => {
                 sent.configs.insert(partition, config);
@@ -119,10 +120,10 @@ async fn confirmed_gone(
 async fn carry_out(
     broker: &Broker,
     shard: &Shard,
-    commands: impl Iterator<Item = PartitionControl>,
+    commands: Vec<PartitionControl>,
 ) -> Vec<PartitionControl> {
     let deadline = Deadline::after(broker.clock(), COMMAND_WAIT);
-    let mut commands = commands.peekable();
+    let mut commands = commands.into_iter().peekable();
     let mut under_way = FuturesUnordered::new();
     let mut done = Vec::new();
     let mut failures = 0_usize;

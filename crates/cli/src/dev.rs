@@ -12,7 +12,7 @@ use crate::{context, output};
 pub(crate) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let scratch = Scratch::new(args)?;
     let data = format!("node.data-dir={}", scratch.dir.display());
-    let own = [data.as_str(), "node.id=1", "log.filter=warn"];
+    let own = [data.as_str(), "node.id=1", "log.filter=warn,openraft=error"];
     let config = Layers::defaults()
         .environment(std::env::vars())
         .and_then(|layers| layers.flags(own))

@@ -153,11 +153,8 @@ impl Admin {
         // Twice is as once: the log start only grows, and "all" is what there was at the first.
         let action = format!("delete records of {topic}/{partition}");
         let call = Call { action, target: Target::Any, is_repeatable: before.is_some() };
-        let target = v1::DeleteRecordsTarget {
-            topic: topic.to_owned(),
-            partition,
-            before_offset: before,
-        };
+        let target =
+            v1::DeleteRecordsTarget { topic: topic.to_owned(), partition, before_offset: before };
         let request = v1::DeleteRecordsRequest { targets: vec![target], timeout_ms: 0 };
         let (answer, from) = self
             .shared
@@ -166,8 +163,8 @@ impl Admin {
             })
             .await?;
         let result = answer.results.into_iter().next();
-        let result = result
-            .ok_or_else(|| Error::stream_ended("call", &from, "the answer has no result"))?;
+        let result =
+            result.ok_or_else(|| Error::stream_ended("call", &from, "the answer has no result"))?;
         match result.error {
             Some(error) => Err(Error::from_proto(error, &from)),
             None => Ok(result.log_start),

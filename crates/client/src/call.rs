@@ -83,12 +83,14 @@ impl Shared {
         let mut target = call.target.clone();
         let mut attempts = 0;
         let mut is_unknown = false;
+        let mut last = None;
         loop {
             attempts += 1;
             let now = call.at(target.clone());
-            let Some(tried) = bounded(deadline, self.once(&now, request.clone(), &operation)).await else {
+            let Some(tried) = bounded(deadline, self.once(&now, request.clone(), &operation)).await
+            else {
                 let effect = if call.is_repeatable { Effect::None } else { Effect::Unknown };
-                return Err(call.timed_out(begun, attempts, effect, None));
+                return Err(call.timed_out(begun, attempts, effect, last));
             };
             let error = match tried {
                 Ok(answer) => return Ok(answer),
@@ -101,7 +103,11 @@ impl Shared {
                 Retry::Never => return Err(error),
                 Retry::At(node) => {
                     target = self.redirected(&call.target, node);
-                    if attempts < 3 { Duration::ZERO } else { backoff::pause(attempts - 2, Duration::ZERO) }
+                    if attempts < 3 {
+                        Duration::ZERO
+                    } else {
+                        backoff::pause(attempts - 2, Duration::ZERO)
+                    }
                 }
                 Retry::After(pause) => {
                     target = call.target.clone();
@@ -112,6 +118,7 @@ impl Shared {
                 let effect = if is_unknown { Effect::Unknown } else { Effect::None };
                 return Err(call.timed_out(begun, attempts, effect, Some(error)));
             }
+            last = Some(error);
             tokio::time::sleep(pause).await;
         }
     }
@@ -130,7 +137,7 @@ impl Shared {
     {
         let address = self.address_of(&call.target)?;
         let channel = self.channels.get(&address, Class::Control).await?;
-        let attempt = 
+        let attempt =
             tokio::time::timeout(self.attempt_timeout(call), operation(channel, request)).await;
         let answered = attempt.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer came")));
         match answered {
@@ -167,9 +174,11 @@ impl Shared {
         match target {
             Target::Address(address) => Ok(address.clone()),
             Target::Any => Ok(self.view.addresses().into_iter().next().unwrap_or_default()),
-            Target::Node(node) => self.view.load().nodes.get(node).cloned().ok_or_else(|| {
-                Error::invalid(format!("node {node} is not known in this cluster"))
-            }),
+            Target::Node(node) => {
+                self.view.load().nodes.get(node).cloned().ok_or_else(|| {
+                    Error::invalid(format!("node {node} is not known in this cluster"))
+                })
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ use quipu_proto::v1;
 use quipu_proto::v1::admin_client::AdminClient;
 use quipu_proto::v1::cluster_client::ClusterClient;
 use quipu_proto::v1::log_client::LogClient;
-use quipu_types::NodeId;
+use quipu_types::{Effect, NodeId};
+use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use crate::address::Bootstrap;
@@ -16,12 +17,12 @@ use crate::admin::Admin;
 use crate::call::{Call, Target};
 use crate::channels::{Channels, Class, with_limits};
 use crate::cluster_view::{self, ClusterView, Topic};
-use crate::error::ConnectError;
+use crate::error::{ConnectError, TimeoutError};
 use crate::producer::{Producer, ProducerBuilder};
 use crate::reader::ReaderBuilder;
 use crate::record::{NewRecord, Receipt};
 use crate::tasks::{Task, spawn_owned};
-use crate::{Error, Result};
+use crate::{Error, Result, backoff};
 
 /// A connection to a cluster. Cheap to clone; all clones share connections and knowledge.
 ///
@@ -220,11 +221,32 @@ async fn first_contact(shared: &Shared) -> Result<()> {
 }
 
 impl Shared {
-    /// A topic, looked up if it is not known yet.
+    /// A topic, looked up if it is not known yet; waits while no server answers.
     pub(crate) async fn topic(&self, name: &str) -> Result<Arc<Topic>> {
-        match self.view.topic(name) {
-            Some(topic) => Ok(topic),
-            None => cluster_view::lookup(self, name).await,
+        if let Some(topic) = self.view.topic(name) {
+            return Ok(topic);
+        }
+        let begun = Instant::now();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let error = match cluster_view::lookup(self, name).await {
+                Err(error) if error.is_unavailable() => error,
+                found => return found,
+            };
+            let (waited, effect) = (begun.elapsed(), Effect::None);
+            if waited >= self.settings.request_timeout {
+                let action = format!("look up topic {name:?}");
+                let last = Some(error);
+                return Err(Error::timeout(TimeoutError {
+                    action,
+                    waited,
+                    attempts,
+                    effect,
+                    last,
+                }));
+            }
+            tokio::time::sleep(backoff::pause(attempts, Duration::ZERO)).await;
         }
     }
 

@@ -48,10 +48,9 @@ pub fn decompress(
 ) -> Result<Bytes, DecompressError> {
     let bytes_max = bytes_max.min(DECOMPRESSED_BYTES_MAX);
     match codec {
-        Codec::None if stream.len() > bytes_max => Err(DecompressError::TooLarge {
-            codec,
-            limit: bytes_max,
-        }),
+        Codec::None if stream.len() > bytes_max => {
+            Err(DecompressError::TooLarge { codec, limit: bytes_max })
+        }
         Codec::None => Ok(stream.clone()),
         Codec::Gzip => gzip::decompress(stream, bytes_max),
         Codec::Snappy => snappy::decompress(stream, bytes_max),

@@ -146,7 +146,9 @@ pub struct TooLarge {
 
 /// Bytes from a server are damaged: a checksum, a length or a codec does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("records of {topic}/{partition} from offset {offset}, read from {address}, are damaged: {reason}")]
+#[error(
+    "records of {topic}/{partition} from offset {offset}, read from {address}, are damaged: {reason}"
+)]
 pub struct Corrupt {
     /// The topic's name.
     pub topic: Arc<str>,

@@ -81,9 +81,17 @@ pub(crate) struct LinkId {
 /// What a link tells its owner.
 #[derive(Debug)]
 pub(crate) enum LinkEvent<A> {
-    Answer { link: LinkId, address: Arc<str>, answer: A },
+    Answer {
+        link: LinkId,
+        address: Arc<str>,
+        answer: A,
+    },
     /// The link is dead. `has_sent` is false when no request can have reached the node.
-    Down { link: LinkId, error: Error, has_sent: bool },
+    Down {
+        link: LinkId,
+        error: Error,
+        has_sent: bool,
+    },
 }
 
 /// The owner's end. Dropping it closes the stream.

@@ -58,8 +58,7 @@ impl Publishing {
 /// Registers the counter of events read from one topic, at 0.
 pub(crate) fn consumed(service: &str, topic: &str) -> Counter {
     describe();
-    let counter =
-        counter!(CONSUMED, "service" => service.to_owned(), "topic" => topic.to_owned());
+    let counter = counter!(CONSUMED, "service" => service.to_owned(), "topic" => topic.to_owned());
     counter.increment(0);
     counter
 }

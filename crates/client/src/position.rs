@@ -216,8 +216,20 @@ mod tests {
 
     #[test]
     fn what_is_no_position_is_refused_with_what_is_allowed() {
-        let texts =
-            ["", "soon", "--3", "-", "+5", "1.5", "@", "@tomorrow", "@-", "@-5", "@2026-01-01T00:00", "99999999999999999999"];
+        let texts = [
+            "",
+            "soon",
+            "--3",
+            "-",
+            "+5",
+            "1.5",
+            "@",
+            "@tomorrow",
+            "@-",
+            "@-5",
+            "@2026-01-01T00:00",
+            "99999999999999999999",
+        ];
         for text in texts {
             let refused = text.parse::<Start>().expect_err(text).to_string();
             assert!(refused.contains("(@-1h)"), "{refused}");

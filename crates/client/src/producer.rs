@@ -116,10 +116,10 @@ pub struct ProducerBuilder {
 pub enum TryEnqueueError {
     /// The buffer has no room; the record comes back.
     #[error("the producer's buffer is full")]
-    Full(NewRecord),
+    Full(Box<NewRecord>),
     /// The topic was not looked up yet: call [`Producer::prepare`]; the record comes back.
     #[error("topic {:?} was not prepared", _0.topic)]
-    NotPrepared(NewRecord),
+    NotPrepared(Box<NewRecord>),
     /// It can never be sent.
     #[error(transparent)]
     Refused(Error),
@@ -169,11 +169,11 @@ impl Producer {
     pub fn try_enqueue(&self, record: NewRecord) -> std::result::Result<Delivery, TryEnqueueError> {
         let handle = &*self.handle;
         let Some(topic) = handle.prepared(&record.topic) else {
-            return Err(TryEnqueueError::NotPrepared(record));
+            return Err(TryEnqueueError::NotPrepared(Box::new(record)));
         };
         let reserved = handle.check(&topic, &record).map_err(TryEnqueueError::Refused)?;
         if !handle.inbox.try_reserve(reserved) {
-            return Err(TryEnqueueError::Full(record));
+            return Err(TryEnqueueError::Full(Box::new(record)));
         }
         handle.join(&topic, record, reserved).map_err(TryEnqueueError::Refused)
     }

@@ -165,7 +165,8 @@ impl ReaderBuilder {
         Self { config: Config { give_up_after: timeout, ..self.config }, ..self }
     }
 
-    /// Reads from one node instead of the leaders: for comparing replicas.
+    /// Reads from one node instead of the leaders, and fails where it does not serve a partition:
+    /// for comparing replicas.
     pub fn at_node(self, node: NodeId) -> Self {
         Self { config: Config { node: Some(node), ..self.config }, ..self }
     }

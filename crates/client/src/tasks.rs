@@ -25,8 +25,6 @@ pub(crate) fn spawn_detached(future: impl Future<Output = ()> + Send + 'static) 
 }
 
 #[expect(clippy::disallowed_methods, reason = "the client has no TaskGroup: see the module")]
-fn spawn(
-    future: impl Future<Output = ()> + Send + 'static,
-) -> tokio::task::JoinHandle<()> {
+fn spawn(future: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
     tokio::spawn(future)
 }

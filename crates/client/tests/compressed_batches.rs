@@ -62,10 +62,7 @@ fn theirs(records: &[Record]) -> Vec<TheirRecord> {
 
 fn encode_theirs(records: &[Record], compression: Compression) -> Bytes {
     let mut out = BytesMut::new();
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression,
-    };
+    let options = RecordEncodeOptions { version: 2, compression };
     RecordBatchEncoder::encode(&mut out, &theirs(records), &options).unwrap();
     out.freeze()
 }
@@ -76,17 +73,12 @@ fn encode_ours(records: &[Record], codec: Codec) -> ValidatedBatch {
         builder.push(record).unwrap();
     }
     let mut batch = compression::finish(builder, codec).unwrap();
-    batch
-        .set_producer(ProducerId::new(9), ProducerEpoch::new(0), Sequence::new(0))
-        .unwrap();
+    batch.set_producer(ProducerId::new(9), ProducerEpoch::new(0), Sequence::new(0)).unwrap();
     batch
 }
 
 fn read(batch: &ValidatedBatch) -> Vec<Record> {
-    compression::records(batch, LIMIT)
-        .unwrap()
-        .map(|item| item.unwrap().1)
-        .collect()
+    compression::records(batch, LIMIT).unwrap().map(|item| item.unwrap().1).collect()
 }
 
 #[test]
@@ -109,10 +101,7 @@ fn what_we_compress_they_read() {
             let batch = encode_ours(&records, codec);
             assert_eq!(batch.codec(), codec);
             let decoded = RecordBatchDecoder::decode(&mut batch.bytes().clone()).unwrap();
-            assert!(
-                decoded.records == theirs(&records),
-                "{codec}, {bytes} bytes"
-            );
+            assert!(decoded.records == theirs(&records), "{codec}, {bytes} bytes");
         }
     }
 }

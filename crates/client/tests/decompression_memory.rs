@@ -61,12 +61,7 @@ static ALLOCATOR: Counting = Counting;
 fn status(name: &str) -> usize {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<usize>()
-        .unwrap()
-        * 1_024
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1_024
 }
 
 /// Most bytes `act` took beyond what was there: at the allocator, and resident.
@@ -75,10 +70,7 @@ fn cost(act: impl FnOnce()) -> (usize, usize) {
     let (live, resident) = (LIVE.load(Ordering::Relaxed), status("VmRSS:"));
     PEAK.store(live, Ordering::Relaxed);
     act();
-    (
-        PEAK.load(Ordering::Relaxed) - live,
-        status("VmHWM:").saturating_sub(resident),
-    )
+    (PEAK.load(Ordering::Relaxed) - live, status("VmHWM:").saturating_sub(resident))
 }
 
 fn gzip() -> Vec<u8> {
@@ -87,19 +79,9 @@ fn gzip() -> Vec<u8> {
 
 /// 64 chunks of 16 MiB behind one xerial header.
 fn snappy() -> Vec<u8> {
-    let block = snap::raw::Encoder::new()
-        .compress_vec(&vec![0; 16 * MIB])
-        .unwrap();
-    let chunk = [
-        &u32::try_from(block.len()).unwrap().to_be_bytes()[..],
-        &block,
-    ]
-    .concat();
-    [
-        &compress(Codec::Snappy, b"").unwrap()[..],
-        &chunk.repeat(64),
-    ]
-    .concat()
+    let block = snap::raw::Encoder::new().compress_vec(&vec![0; 16 * MIB]).unwrap();
+    let chunk = [&u32::try_from(block.len()).unwrap().to_be_bytes()[..], &block].concat();
+    [&compress(Codec::Snappy, b"").unwrap()[..], &chunk.repeat(64)].concat()
 }
 
 /// Chunks that the limit has room for, one by one.
@@ -121,22 +103,12 @@ fn zstd() -> Vec<u8> {
 
 /// A kibibyte that says it is a gibibyte.
 fn zstd_lie() -> Vec<u8> {
-    [
-        &[0x28, 0xB5, 0x2F, 0xFD, 0xE0][..],
-        &(1_u64 << 30).to_le_bytes(),
-        &[0; 1_011],
-    ]
-    .concat()
+    [&[0x28, 0xB5, 0x2F, 0xFD, 0xE0][..], &(1_u64 << 30).to_le_bytes(), &[0; 1_011]].concat()
 }
 
 fn lz4_lie() -> Vec<u8> {
     let size = (1_u64 << 30).to_le_bytes();
-    [
-        &[0x04, 0x22, 0x4D, 0x18, 0x68, 0x70][..],
-        &size,
-        &[0; 1_010],
-    ]
-    .concat()
+    [&[0x04, 0x22, 0x4D, 0x18, 0x68, 0x70][..], &size, &[0; 1_010]].concat()
 }
 
 fn snappy_lie() -> Vec<u8> {
@@ -150,11 +122,7 @@ fn a_gibibyte_costs_its_limit() {
     let bombs: [(&str, Codec, Bomb); 8] = [
         ("gzip", Codec::Gzip, gzip),
         ("snappy", Codec::Snappy, snappy),
-        (
-            "snappy in small chunks",
-            Codec::Snappy,
-            snappy_in_small_chunks,
-        ),
+        ("snappy in small chunks", Codec::Snappy, snappy_in_small_chunks),
         ("lz4", Codec::Lz4, lz4),
         ("zstd", Codec::Zstd, zstd),
         ("snappy lie", Codec::Snappy, snappy_lie),
@@ -165,26 +133,13 @@ fn a_gibibyte_costs_its_limit() {
         let stream = Bytes::from(bomb());
         let mut refused = None;
         let (allocated, resident) = cost(|| refused = decompress(codec, &stream, LIMIT).err());
-        assert_eq!(
-            refused,
-            Some(DecompressError::TooLarge {
-                codec,
-                limit: LIMIT
-            }),
-            "{name}"
-        );
-        assert!(
-            allocated <= LIMIT + SLACK,
-            "{name} allocated {allocated} bytes"
-        );
+        assert_eq!(refused, Some(DecompressError::TooLarge { codec, limit: LIMIT }), "{name}");
+        assert!(allocated <= LIMIT + SLACK, "{name} allocated {allocated} bytes");
         assert!(resident <= LIMIT + SLACK, "{name} touched {resident} bytes");
     }
     // The measure measures: what fits does cost its size.
     let stream = compress(Codec::Zstd, &vec![0; LIMIT]).unwrap();
     let (allocated, resident) = cost(|| drop(decompress(Codec::Zstd, &stream, LIMIT).unwrap()));
-    assert!(
-        (LIMIT..=LIMIT + SLACK).contains(&allocated),
-        "{allocated} bytes"
-    );
+    assert!((LIMIT..=LIMIT + SLACK).contains(&allocated), "{allocated} bytes");
     assert!(resident >= LIMIT - SLACK, "{resident} bytes");
 }

@@ -166,6 +166,33 @@ pub enum TransferError {
     Stopped,
 }
 
+impl TransferError {
+    /// Whether another may lead all the same, or will.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::NotLeader { .. }
+            | Self::NotVoter(_)
+            | Self::NotAlive(_)
+            | Self::Behind { .. } => Effect::None,
+            Self::NotTaken(_) | Self::Stopped => Effect::Unknown,
+        }
+    }
+
+    /// What a caller may do.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::NotLeader { leader: Some(node) } => Retry::At(*node),
+            Self::NotLeader { leader: None }
+            | Self::NotAlive(_)
+            | Self::Behind { .. }
+            | Self::NotTaken(_) => Retry::After(SOON),
+            Self::NotVoter(_) | Self::Stopped => Retry::Never,
+        }
+    }
+}
+
 /// A group was not initialized.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitializeError {
@@ -198,6 +225,27 @@ pub enum ChangeMembersError {
     /// The group has stopped.
     #[error("the group has stopped")]
     Stopped,
+}
+
+impl ChangeMembersError {
+    /// Whether members may have changed, or may still.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::NotLeader { .. } | Self::Refused(_) => Effect::None,
+            Self::LeadershipLost | Self::Stopped => Effect::Unknown,
+        }
+    }
+
+    /// What a caller may do.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::NotLeader { leader: Some(node) } => Retry::At(*node),
+            Self::NotLeader { leader: None } | Self::LeadershipLost => Retry::After(SOON),
+            Self::Refused(_) | Self::Stopped => Retry::Never,
+        }
+    }
 }
 
 /// A call to another node failed.

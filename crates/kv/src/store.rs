@@ -128,7 +128,7 @@ impl Store {
         }
         let mut writing = WriteOptions::default();
         writing.disable_wal(true);
-        let written = self.inner.db.write_opt(&changes, &writing);
+        let written = self.inner.db.write_opt(changes, &writing);
         written.map_err(|error| self.error("write", &error))
     }
 

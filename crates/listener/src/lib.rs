@@ -10,6 +10,8 @@
 //!   came; memory is taken before a request is worked on and given back when it is answered.
 //! - Start reading at [`grpc`].
 
+#![recursion_limit = "256"]
+
 pub mod config;
 pub mod grpc;
 mod metrics;

@@ -101,7 +101,8 @@ mod tests {
     }
 
     fn image() -> Image {
-        let mut image = Image { cluster: cluster(), ..Image::default() };
+        let mut image = Image::default();
+        image.cluster = cluster();
         let record = NodeRecord {
             address_client: String::new(),
             address_peer: String::new(),

@@ -4,18 +4,21 @@
 //! an unknown kind or version stops the node instead of being skipped, for replicas that skip
 //! differently are no replicas; so a new command is sent only once every node reads it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use quipu_types::{
     ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, ProducerId, ShardId, TopicId,
     TopicName,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::identity::Founder;
 use crate::image::TopicRecord;
 use crate::placement::Rule;
 use crate::refusal::Refusal;
-use crate::topic_config::{ConfigKey, Setting};
+use crate::topic_config::{ConfigKey, InvalidConfig, Setting};
 
 /// The layout of commands and answers. Persisted; never reuse.
 const VERSION: u32 = 1;
@@ -106,6 +109,46 @@ pub struct NewTopic {
     pub replication: Option<u8>,
     /// Settings other than the defaults.
     pub config: Vec<Setting>,
+}
+
+impl NewTopic {
+    /// A topic with an id of its own. Settings are texts by key, as users write them.
+    ///
+    /// # Errors
+    /// The first setting, in order of key, that is not valid on its own.
+    pub fn parse(
+        name: TopicName,
+        partitions: u32,
+        replication: Option<u8>,
+        config: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
+    ) -> Result<Self, InvalidConfig> {
+        let config = parse_settings(config)?;
+        Ok(Self { name, id: TopicId::new(Uuid::new_v4()), partitions, replication, config })
+    }
+}
+
+/// Parses settings given as texts by key, in order of key.
+///
+/// # Errors
+/// The first that is not valid on its own.
+pub fn parse_settings(
+    config: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
+) -> Result<Vec<Setting>, InvalidConfig> {
+    let sorted: BTreeMap<String, String> = config
+        .into_iter()
+        .map(|(key, value)| (key.as_ref().to_owned(), value.as_ref().to_owned()))
+        .collect();
+    sorted.iter().map(|(key, value)| Setting::parse(key, value)).collect()
+}
+
+/// Parses the keys of settings.
+///
+/// # Errors
+/// The first that does not exist.
+pub fn parse_keys(
+    keys: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Vec<ConfigKey>, InvalidConfig> {
+    keys.into_iter().map(|key| ConfigKey::parse(key.as_ref())).collect()
 }
 
 /// What a command did.

@@ -173,7 +173,9 @@ impl Identity {
             let dir = self.inner.path.parent().unwrap_or(&self.inner.path).to_owned();
             return Err(IdentityError::OtherCluster { dir, found: file.cluster, expected: cluster });
         }
-        let member = VersionFile { cluster, founders, ..file.clone() };
+        let mut member = file.clone();
+        member.cluster = cluster;
+        member.founders = founders;
         self.write(&member)?;
         *file = member;
         Ok(())

@@ -13,7 +13,7 @@ use crate::sorted_map::SortedMap;
 use crate::topic_config::TopicConfig;
 
 /// Replicas of a topic that does not say, where there are enough nodes.
-pub const REPLICATION_DEFAULT: u8 = 3;
+pub(crate) const REPLICATION_DEFAULT: u8 = 3;
 
 /// The cluster as of one entry of the metadata group. Never changed, only replaced; copies share
 /// topics and partitions.
@@ -167,13 +167,13 @@ impl Image {
     }
 
     /// Adds a shard without partitions.
-    pub(crate) fn insert_shard(&mut self, id: ShardId, shard: ShardRecord) {
+    pub fn insert_shard(&mut self, id: ShardId, shard: ShardRecord) {
         self.shards.insert(id, shard);
         self.hosted.entry(id).or_default();
     }
 
     /// Adds a topic, or replaces one of the same name, id and partitions.
-    pub(crate) fn insert_topic(&mut self, topic: Arc<TopicRecord>) {
+    pub fn insert_topic(&mut self, topic: Arc<TopicRecord>) {
         for (partition, shard) in topic.placed() {
             let hosted = self.hosted.entry(shard).or_default();
             if !hosted.contains_key(&partition) {
@@ -185,7 +185,7 @@ impl Image {
     }
 
     /// Removes a topic with all its partitions.
-    pub(crate) fn remove_topic(&mut self, name: &TopicName) -> Option<Arc<TopicRecord>> {
+    pub fn remove_topic(&mut self, name: &TopicName) -> Option<Arc<TopicRecord>> {
         let topic = self.topics.remove(name)?;
         self.topic_ids.remove(&topic.id);
         for (partition, shard) in topic.placed() {

@@ -67,6 +67,7 @@ pub fn shards(
                 load.add(&set, true);
                 made.push(set);
             }
+            load.even_out(&mut made);
             made
         }
     }
@@ -130,6 +131,38 @@ impl<'a> Load<'a> {
             set.push(next);
         }
         set
+    }
+
+    /// Choosing one set after the other may leave a node with two replicas more than another:
+    /// moves followers from the fullest to the emptiest, where no set loses a rack by it.
+    fn even_out(&mut self, made: &mut [Vec<NodeId>]) {
+        while let Some((set, place, node)) = self.next_correction(made) {
+            let fullest = std::mem::replace(&mut made[set][place], node);
+            *self.replicas.entry(fullest).or_default() -= 1;
+            *self.replicas.entry(node).or_default() += 1;
+        }
+    }
+
+    /// A set, a follower's place in it, and the node that should be there. Each correction brings
+    /// two nodes closer, so this ends.
+    fn next_correction(&self, made: &[Vec<NodeId>]) -> Option<(usize, usize, NodeId)> {
+        let (least, emptiest) = self.replicas.iter().map(|(node, count)| (*count, *node)).min()?;
+        let most = self.replicas.values().copied().max()?;
+        if most < least + 2 {
+            return None;
+        }
+        let is_fullest = |node: &NodeId| self.replicas.get(node) == Some(&most);
+        made.iter().enumerate().find_map(|(at, set)| {
+            let place = 1 + set[1..].iter().position(is_fullest)?;
+            let mut corrected = set.clone();
+            corrected[place] = emptiest;
+            let is_right = !set.contains(&emptiest) && self.racks_in(&corrected) >= self.racks_in(set);
+            is_right.then_some((at, place, emptiest))
+        })
+    }
+
+    fn racks_in(&self, set: &[NodeId]) -> usize {
+        set.iter().map(|node| self.racks[node]).collect::<BTreeSet<&str>>().len()
     }
 
     /// Less is better.

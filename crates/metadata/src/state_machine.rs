@@ -144,7 +144,12 @@ fn check_replication(image: &Image, given: u8) -> Result<(), Refusal> {
 
 /// Makes the shards that the class lacks.
 fn create_shards(state: &mut State, class: u8, rule: Rule) -> Vec<ShardId> {
-    let image = &state.image;
+    let sets = missing_shards(&state.image, class, rule);
+    sets.into_iter().map(|set| add_shard(state, class, &set)).collect()
+}
+
+/// Replica sets that would give every node its share of a class.
+pub(crate) fn missing_shards(image: &Image, class: u8, rule: Rule) -> Vec<Vec<NodeId>> {
     let sites: Vec<Site> = image
         .nodes
         .iter()
@@ -156,8 +161,7 @@ fn create_shards(state: &mut State, class: u8, rule: Rule) -> Vec<ShardId> {
         .values()
         .map(|shard| Placed { class: shard.class, nodes: nodes_of(shard) })
         .collect();
-    let sets = placement::shards(rule, &sites, &existing, class, image.shards_per_node);
-    sets.into_iter().map(|set| add_shard(state, class, &set)).collect()
+    placement::shards(rule, &sites, &existing, class, image.shards_per_node)
 }
 
 fn add_shard(state: &mut State, class: u8, set: &[NodeId]) -> ShardId {

@@ -122,12 +122,12 @@ impl PartitionCheckpoint {
         let progress = Progress::new(Offset::new(log_start), Offset::new(high_watermark));
         let mut producers = Producers::default();
         for _ in 0..count {
-            let (id, producer) = get_producer(&mut fields).ok_or(law("producer row"))?;
+            let (id, producer) = get_producer(&mut fields).ok_or_else(|| law("producer row"))?;
             let is_below = producer.batches.iter().all(|batch| {
                 batch.base_offset.plus(batch.record_count.into()) <= progress.high_watermark()
             });
             let restored = if is_below { producers.restore(id, producer) } else { None };
-            restored.ok_or(law("producer table"))?;
+            restored.ok_or_else(|| law("producer table"))?;
         }
         if fields.has_remaining() {
             return Err(law("length"));

@@ -1,34 +1,33 @@
 //! The writer of one log.
 
-use std::io::IoSlice;
+mod growth;
+mod pending;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use quipu_disk::{Disk, DiskFile, OpenMode};
+use quipu_disk::Disk;
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{LeaderEpoch, Offset, TimestampMs};
 
+use self::pending::{Retired, Unflushed};
 use crate::active::Active;
 use crate::config::Config;
-use crate::error::{FileFailure, OpenError, ReadError, WriteError};
+use crate::error::{FileFailure, OpenError, WriteError};
 use crate::file_name::{Kind, sibling};
 use crate::index::StoredPlace;
 use crate::index_file;
 use crate::metrics;
-use crate::open_files::{SegmentFile, WriteFile};
+use crate::open_files::WriteFile;
 use crate::reader::SegmentReader;
-use crate::recovery::{self, Recovered, segment_file};
-use crate::scan;
-use crate::sealed::Sealed;
+use crate::recovery::{self, Recovered};
 use crate::view::{Shared, View};
-use crate::window::{Window, to_usize, widen};
+use crate::window::{to_usize, widen};
 
 /// Appended bytes of one log in memory before they are written: large enough to make writes few,
 /// small enough for thousands of logs.
 const TAIL_BYTES_MAX: u64 = 256 << 10;
-/// Sealed files that wait for the next flush.
-const UNFLUSHED_MAX: usize = 8;
 /// Bytes of a stored batch that are set on append.
 const PREFIX_BYTES: usize = 16;
 
@@ -77,20 +76,6 @@ pub struct SegmentLog {
     /// at open, by this process or by one that was killed, may not be durable.
     is_inherited: bool,
     is_stopped: bool,
-}
-
-/// A file to flush.
-#[derive(Debug)]
-enum Unflushed {
-    Log(WriteFile),
-    Index(Box<dyn DiskFile>),
-}
-
-/// A segment that nobody reads any more.
-#[derive(Debug)]
-struct Retired {
-    file: Arc<SegmentFile>,
-    bytes: u64,
 }
 
 impl SegmentLog {
@@ -290,7 +275,7 @@ impl SegmentLog {
         }
         let fail = |error| FileFailure::new("remove", &dir, error);
         self.disk.remove_dir_all(&dir).map_err(fail)?;
-        let parent = dir.parent().unwrap_or(Path::new("."));
+        let parent = dir.parent().unwrap_or_else(|| Path::new("."));
         self.disk.sync_dir(parent).map_err(|error| FileFailure::new("flush", parent, error))?;
         Ok(())
     }
@@ -331,184 +316,6 @@ impl SegmentLog {
     fn waiting_bytes(&self) -> u64 {
         let state = self.active.read();
         state.bytes - state.file_bytes
-    }
-}
-
-/// The active segment: growing, writing, sealing.
-impl SegmentLog {
-    fn is_roll_due(&mut self, length: usize, now: TimestampMs) -> Result<bool, WriteError> {
-        let bytes = self.active.read().bytes;
-        if bytes == 0 {
-            return Ok(false);
-        }
-        if bytes + widen(length) > self.config.segment_bytes() {
-            return Ok(true);
-        }
-        let first = self.first_timestamp()?;
-        Ok(now.get().saturating_sub(first.get()) >= self.config.segment_age_ms())
-    }
-
-    /// The timestamp of the active segment's first batch: after a restart, from the file.
-    fn first_timestamp(&mut self) -> Result<TimestampMs, WriteError> {
-        if let Some(known) = self.first_timestamp {
-            return Ok(known);
-        }
-        let read = self.read_first_timestamp();
-        // A damaged first batch has no age; its segment is sealed by size.
-        let known = match read {
-            Ok(timestamp) => timestamp,
-            Err(ReadError::Io(failure)) => return Err(self.stop(failure)),
-            Err(ReadError::Corruption(_) | ReadError::OutOfRange { .. }) => {
-                TimestampMs::new(i64::MAX)
-            }
-        };
-        self.first_timestamp = Some(known);
-        Ok(known)
-    }
-
-    fn read_first_timestamp(&self) -> Result<TimestampMs, ReadError> {
-        let file = &self.active.file;
-        let open = file.open().map_err(|error| FileFailure::new("open", file.path(), error))?;
-        let end = self.active.read().file_bytes;
-        let mut window = Window::new(&*open.file, file.path(), end, 0);
-        let first = scan::find(&mut window, 0, self.active.base)?;
-        Ok(first.header.max_timestamp)
-    }
-
-    /// Writes what waits in memory, with one call.
-    fn write_tail(&mut self) -> Result<(), WriteError> {
-        let (tail, at): (Vec<Bytes>, u64) = {
-            let state = self.active.read();
-            (state.tail.iter().map(|batch| batch.bytes.clone()).collect(), state.file_bytes)
-        };
-        if tail.is_empty() {
-            return Ok(());
-        }
-        let written = self.write_at(&tail, at);
-        written.map_err(|failure| self.stop(failure))?;
-        let length = self.active.tail_is_written();
-        self.config.open_files.give_tail(to_usize(length));
-        metrics::count_written(length, self.config.open_files.tail_bytes());
-        Ok(())
-    }
-
-    fn write_at(&mut self, tail: &[Bytes], at: u64) -> Result<(), FileFailure> {
-        let writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => self.open_writer(at)?,
-        };
-        let slices: Vec<IoSlice<'_>> = tail.iter().map(|bytes| IoSlice::new(bytes)).collect();
-        writer
-            .file
-            .write_all_vectored_at(&slices, at)
-            .map_err(|error| FileFailure::new("write", &writer.path, error))?;
-        if writer.is_one_too_many() {
-            Unflushed::Log(writer).flush(&self.shared.dir)
-        } else {
-            self.writer = Some(writer);
-            Ok(())
-        }
-    }
-
-    fn open_writer(&mut self, file_bytes: u64) -> Result<WriteFile, FileFailure> {
-        let mode = if file_bytes > 0 { OpenMode::ReadWrite } else { OpenMode::CreateNew };
-        if mode == OpenMode::CreateNew {
-            self.make_dir()?;
-            self.is_dir_dirty = true;
-        }
-        let file = &self.active.file;
-        file.open_for_writing(mode).map_err(|error| FileFailure::new("open", file.path(), error))
-    }
-
-    fn make_dir(&mut self) -> Result<(), FileFailure> {
-        if !self.has_dir {
-            let dir = &self.shared.dir;
-            self.disk.create_dir_all(dir).map_err(|error| FileFailure::new("make", dir, error))?;
-            self.has_dir = true;
-        }
-        Ok(())
-    }
-
-    /// Seals the active segment and begins the next one.
-    fn roll(&mut self) -> Result<(), WriteError> {
-        self.write_tail()?;
-        if self.is_inherited && self.writer.is_none() {
-            // Sealed without a write: flushed all the same, or it may be longer after a power cut.
-            let file_bytes = self.active.read().file_bytes;
-            let writer = self.open_writer(file_bytes);
-            self.writer = Some(writer.map_err(|failure| self.stop(failure))?);
-        }
-        let sealed = self.seal().map_err(|failure| self.stop(failure))?;
-        self.unflushed.extend(self.writer.take().map(Unflushed::Log));
-        if self.unflushed.len() > UNFLUSHED_MAX {
-            self.flush_files().map_err(|failure| self.stop(failure))?;
-        }
-        let next = sealed.next;
-        let mut segments = self.shared.view.load().sealed.clone();
-        segments.push(Arc::new(sealed));
-        self.start_segment(segments, next);
-        metrics::count_sealed();
-        Ok(())
-    }
-
-    /// What the active segment is from now on, its index written.
-    fn seal(&mut self) -> Result<Sealed, FileFailure> {
-        let active = &self.active;
-        let indexed = active.index_up_to(active.base);
-        let state = active.read();
-        let mut sealed = Sealed {
-            base: active.base,
-            next: state.next,
-            bytes: state.file_bytes,
-            max_timestamp: None,
-            file: Arc::clone(&active.file),
-            interval: active.interval,
-        };
-        match indexed {
-            Ok(()) => sealed.max_timestamp = state.index.max_timestamp,
-            Err(ReadError::Io(failure)) => return Err(failure),
-            // Readers of the damaged part will be told; writers need not stop.
-            Err(error @ (ReadError::Corruption(_) | ReadError::OutOfRange { .. })) => {
-                tracing::error!(%error, "segment is sealed without index");
-            }
-        }
-        if let Some(summary) = sealed.summary() {
-            let path = active.file.path();
-            let files = index_file::write(&*self.disk, path, &summary, &state.index)
-                .map_err(|error| FileFailure::new("write the index of", path, error))?;
-            self.unflushed.extend(files.into_iter().map(Unflushed::Index));
-            self.is_dir_dirty = true;
-        }
-        Ok(sealed)
-    }
-
-    fn start_segment(&mut self, sealed: Vec<Arc<Sealed>>, base: Offset) {
-        let file = segment_file(&self.disk, &self.shared.dir, &self.config, base);
-        let interval = self.config.index_interval_bytes.into();
-        self.active = Arc::new(Active::empty(base, file, interval));
-        self.first_timestamp = None;
-        self.is_inherited = false;
-        self.shared.replace(View { sealed, active: Arc::clone(&self.active) });
-    }
-}
-
-impl Unflushed {
-    fn flush(&self, dir: &Path) -> Result<(), FileFailure> {
-        match self {
-            Self::Log(writer) => writer
-                .file
-                .sync_data()
-                .map_err(|error| FileFailure::new("flush", &writer.path, error)),
-            Self::Index(file) => {
-                file.sync_data().map_err(|error| FileFailure::new("flush an index in", dir, error))
-            }
-        }
-    }
-}
-
-impl Retired {
-    fn of(sealed: &Sealed) -> Self {
-        Self { file: Arc::clone(&sealed.file), bytes: sealed.bytes }
     }
 }
 

@@ -300,7 +300,7 @@ fn to_append(
             // A retry carries the time of its first attempt: that is what is stored.
             log_append_time: log_append_time.map(|_| appended.max_timestamp),
         }),
-        Outcome::Refused(refused) => Err(AppendError::Refused(refused.clone())),
+        Outcome::Refused(refused) => Err(AppendError::Refused(*refused)),
         Outcome::UnknownPartition => Err(AppendError::UnknownPartition),
         Outcome::Opened { .. } | Outcome::Closed | Outcome::Trimmed(_) => {
             // Only a defect leads here: the entry is committed, what it did is not known.

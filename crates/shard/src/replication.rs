@@ -68,7 +68,7 @@ pub(crate) trait Replication: Send + Sync + 'static {
     fn live(&self) -> Live;
     /// How far a hosted partition has come.
     fn progress(&self, partition: PartitionId) -> Option<Progress>;
-    /// Replicas that have flushed the entry at `index`; `None` when not leading any more.
+    /// Voters that have flushed the entry at `index`; `None` when not leading any more.
     fn flushed_by(&self, index: LogIndex) -> Option<usize>;
     /// Proposes in call order, even before the future is polled.
     fn propose(
@@ -142,8 +142,11 @@ impl Replication for GroupReplication {
 
     fn flushed_by(&self, index: LogIndex) -> Option<usize> {
         self.group.leadership()?;
-        let flushed = self.group.replication();
-        Some(flushed.iter().filter(|(_, _, matched)| *matched >= Some(index)).count())
+        let members = self.group.members();
+        let votes = |replica| members.iter().any(|one| one.is_voter && one.replica == replica);
+        let flushed = self.group.replication().into_iter();
+        let has_it = |matched: Option<LogIndex>| matched >= Some(index);
+        Some(flushed.filter(|(replica, _, matched)| has_it(*matched) && votes(*replica)).count())
     }
 
     fn propose(

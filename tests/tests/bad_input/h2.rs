@@ -23,6 +23,8 @@ pub(crate) const END_HEADERS: u8 = 4;
 
 /// How long a server may take to hang up.
 const WAIT: Duration = Duration::from_secs(20);
+/// How long it may leave bytes unread before no more are sent.
+const SAY_WAIT: Duration = Duration::from_secs(2);
 
 /// One frame (RFC 9113 §4.1).
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -74,8 +76,8 @@ pub(crate) fn call(path: &str, body: &[u8]) -> Vec<u8> {
 /// Opens a connection and says something.
 pub(crate) async fn say(address: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
-    // A server that hangs up at the first bytes is right to do so.
-    let _ = stream.write_all(bytes).await;
+    // A server that hangs up at the first bytes, or reads no further, is right to do so.
+    let _ = tokio::time::timeout(SAY_WAIT, stream.write_all(bytes)).await;
     Ok(stream)
 }
 

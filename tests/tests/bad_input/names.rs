@@ -70,10 +70,15 @@ fn bad() -> Vec<(&'static str, String, ErrorCode)> {
     cases
 }
 
-/// A name that no topic can have is as unknown as any other.
+/// A name that no topic can have is refused as such wherever a topic is named.
 async fn elsewhere(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> {
-    let code = ErrorCode::UnknownTopic;
-    for (what, name) in [("no character", ""), ("a slash", "a/b"), ("NUL", "\0")] {
+    let names = [
+        ("no character", "", InvalidTopicName),
+        ("a slash", "a/b", InvalidTopicName),
+        ("NUL", "\0", InvalidTopicName),
+        ("the internal prefix", "__offsets", TopicProtected),
+    ];
+    for (what, name, code) in names {
         let name = name.to_owned();
         let request = v1::DeleteTopicRequest { name: name.clone(), timeout_ms: 0 };
         let reply = call::bounded("delete", call::admin(bench.any()).delete_topic(request)).await?;
@@ -88,6 +93,13 @@ async fn elsewhere(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> {
 
         let reply = call::metadata_of(bench.any(), &name).await?;
         catalogue.case(format!("metadata with {what}"), code, &reply);
+
+        let reply = call::checksum(bench.any(), &name, 0).await?;
+        catalogue.case(format!("checksum with {what}"), code, &reply);
+
+        let target = v1::DeleteRecordsTarget { topic: name, partition: 0, before_offset: None };
+        let reply = call::delete_records(bench.any(), target).await?;
+        catalogue.case(format!("delete records with {what}"), code, &reply);
     }
     Ok(())
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::flags::{FLAGS, VARIABLES};
 use crate::quipu::{self, Ended};
-use crate::settings::{FILES, FLAGS, VARIABLES};
+use crate::settings::FILES;
 
 /// Enough for a node of its own; the data directory must never appear.
 const BASE: &str = "[node]\nid = 1\ndata-dir = \"{dir}/data\"\n";

@@ -40,3 +40,75 @@ const fn strength(acks: Acks) -> u8 {
         Acks::Quorum => 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quipu_types::limits;
+    use quipu_types::record::{BatchBuilder, Record};
+
+    use super::*;
+
+    const NOW: TimestampMs = TimestampMs::new(1_700_000_000_000);
+
+    fn batch_at(timestamp: TimestampMs) -> ValidatedBatch {
+        let mut builder = BatchBuilder::new(timestamp);
+        let value = Some(Bytes::from_static(b"value"));
+        builder.push(&Record { timestamp, key: None, value, headers: Vec::new() }).expect("small");
+        builder.finish_plain()
+    }
+
+    fn config() -> TopicConfig {
+        TopicConfig::default()
+    }
+
+    #[test]
+    fn acks_weaker_than_the_topic_allows_are_refused() {
+        let ranked = [Acks::None, Acks::Leader, Acks::Quorum];
+        for (least, min_acks) in ranked.into_iter().enumerate() {
+            for (asked, acks) in ranked.into_iter().enumerate() {
+                let config = TopicConfig { min_acks, ..config() };
+                let checked = batch(batch_at(NOW), &config, acks, NOW);
+                assert_eq!(checked.is_ok(), asked >= least, "{acks} of at least {min_acks}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_above_the_topics_limit_is_refused_with_both_numbers() {
+        let whole = batch_at(NOW);
+        let actual = whole.bytes().len();
+        let limited = |max_batch_bytes| TopicConfig { max_batch_bytes, ..config() };
+        assert!(batch(whole.clone(), &limited(actual), Acks::Quorum, NOW).is_ok());
+        let refused = batch(whole, &limited(actual - 1), Acks::Quorum, NOW).map(drop);
+        assert_eq!(refused, Err(ProduceError::RecordTooLarge { actual, limit: actual - 1 }));
+    }
+
+    #[test]
+    fn a_timestamp_may_run_ahead_by_the_tolerance_and_no_more() {
+        let ahead = |ms| TimestampMs::new(NOW.get() + limits::TIMESTAMP_AHEAD_MS_MAX + ms);
+        assert!(batch(batch_at(ahead(0)), &config(), Acks::Quorum, NOW).is_ok());
+        let refused = batch(batch_at(ahead(1)), &config(), Acks::Quorum, NOW).map(drop);
+        let (max, latest) = (ahead(1), ahead(0));
+        let expected = InvalidBatch::FutureTimestamp { max, latest };
+        assert_eq!(refused, Err(ProduceError::Invalid(expected)));
+        assert!(batch(batch_at(TimestampMs::new(0)), &config(), Acks::Quorum, NOW).is_ok());
+    }
+
+    #[test]
+    fn the_leaders_time_replaces_even_a_mad_clocks() {
+        let timestamp_type = TimestampType::LogAppend;
+        let config = TopicConfig { timestamp_type, ..config() };
+        let stamped = batch(batch_at(TimestampMs::new(i64::MAX)), &config, Acks::Quorum, NOW);
+        let header = *stamped.expect("stamped").header();
+        assert_eq!(header.max_timestamp, NOW);
+        assert_eq!(header.timestamp_type(), TimestampType::LogAppend);
+    }
+
+    #[test]
+    fn only_the_leader_stamps() {
+        let forged = batch_at(NOW).with_log_append_time(NOW);
+        let refused = batch(forged, &config(), Acks::Quorum, NOW).map(drop);
+        assert_eq!(refused, Err(ProduceError::Invalid(InvalidBatch::NotAllowed)));
+    }
+}

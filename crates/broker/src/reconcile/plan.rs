@@ -48,3 +48,82 @@ impl Plan {
 fn config(topic: &TopicConfig) -> PartitionConfig {
     PartitionConfig { segment_bytes: topic.segment_bytes, segment_age_ms: topic.segment_ms }
 }
+
+#[cfg(test)]
+mod tests {
+    use quipu_metadata::placement::Rule;
+    use quipu_metadata::state_machine::{self, State};
+    use quipu_metadata::{Command, NewTopic, NodeRegistration, Setting};
+    use quipu_types::{DirectoryId, Incarnation, MetadataVersion, NodeId, TopicId, TopicName};
+
+    use super::*;
+
+    /// A cluster of one node with a topic of each configuration.
+    fn image(topics: &[(&str, Option<&str>)]) -> Image {
+        let mut state = State::default();
+        let mut commands = vec![Command::RegisterNode(NodeRegistration {
+            node: NodeId::new(1),
+            directory: DirectoryId::from_bytes([1; 16]),
+            incarnation: Incarnation::new(1),
+            address_client: "n1:9192".to_owned(),
+            address_peer: "n1:9292".to_owned(),
+            rack: String::new(),
+            version: "0".to_owned(),
+        })];
+        commands.push(Command::CreateShards { class: 1, rule: Rule::LeastLoaded });
+        for (name, segment_bytes) in topics {
+            let settings = segment_bytes.iter();
+            let settings = settings.map(|bytes| Setting::parse("segment-bytes", bytes));
+            let topic = NewTopic {
+                name: TopicName::new(name).expect("valid"),
+                id: TopicId::from_bytes([name.as_bytes()[0]; 16]),
+                partitions: 1,
+                replication: Some(1),
+                config: settings.collect::<Result<_, _>>().expect("valid"),
+            };
+            commands.push(Command::CreateTopic { topic, rule: Rule::LeastLoaded });
+        }
+        for (version, command) in (1..).zip(commands) {
+            let applied = state_machine::apply(&mut state, MetadataVersion::new(version), command);
+            applied.expect("taken");
+        }
+        state.image
+    }
+
+    fn only_partition(image: &Image, name: &str) -> (PartitionId, ShardId) {
+        let topic = image.topic(&TopicName::new(name).expect("valid")).expect("it is there");
+        topic.placed().next().expect("one partition")
+    }
+
+    #[test]
+    fn what_is_missing_is_opened_and_what_is_too_much_is_a_candidate() {
+        let image = image(&[("a", None)]);
+        let (partition, shard) = only_partition(&image, "a");
+        let stranger = PartitionId::new(TopicId::from_bytes([9; 16]), partition.index);
+        let plan = Plan::make(&image, shard, &[stranger], &BTreeMap::new());
+        let opened: Vec<PartitionId> = plan.open.iter().map(|(partition, _)| *partition).collect();
+        assert_eq!((opened, plan.close), (vec![partition], vec![stranger]));
+    }
+
+    #[test]
+    fn a_shard_in_line_needs_no_command_after_an_election() {
+        let image = image(&[("a", None)]);
+        let (partition, shard) = only_partition(&image, "a");
+        let plan = Plan::make(&image, shard, &[partition], &BTreeMap::new());
+        assert_eq!(plan, Plan::default());
+    }
+
+    #[test]
+    fn a_configuration_is_told_once_per_leadership_and_again_when_it_changes() {
+        let image = image(&[("a", Some("2MiB"))]);
+        let (partition, shard) = only_partition(&image, "a");
+        let untold = Plan::make(&image, shard, &[partition], &BTreeMap::new());
+        let [(_, config)] = untold.open[..] else { panic!("{untold:?}") };
+        assert_eq!(config.segment_bytes, 2 << 20);
+        let told = BTreeMap::from([(partition, config)]);
+        assert_eq!(Plan::make(&image, shard, &[partition], &told), Plan::default());
+        let other = PartitionConfig { segment_bytes: 1 << 20, ..config };
+        let changed = Plan::make(&image, shard, &[partition], &BTreeMap::from([(partition, other)]));
+        assert_eq!(changed.open, [(partition, config)]);
+    }
+}

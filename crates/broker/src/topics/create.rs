@@ -125,9 +125,9 @@ impl Broker {
             let preview = self.inner.metadata.preview_create_topic(topic)?;
             return Ok(self.describe_record(&Arc::new(preview)));
         }
-        let created = Arc::new(self.inner.metadata.create_topic(topic, deadline).await?);
+        let created = self.inner.metadata.create_topic(topic, deadline).await?;
         self.wait_served(&created, deadline).await?;
-        Ok(self.describe_record(&created))
+        Ok(self.describe_record(&Arc::new(created)))
     }
 
     fn new_topic(&self, request: &CreateTopic) -> Result<NewTopic, CreateTopicError> {

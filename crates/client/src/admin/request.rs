@@ -90,12 +90,7 @@ impl TopicChange {
     /// A change of nothing yet.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            set: BTreeMap::new(),
-            reset: Vec::new(),
-            validate_only: false,
-        }
+        Self { name: name.into(), set: BTreeMap::new(), reset: Vec::new(), validate_only: false }
     }
 
     /// Sets a key.

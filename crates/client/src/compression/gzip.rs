@@ -19,15 +19,9 @@ const CHUNK_BYTES: usize = 32 << 10;
 
 pub(super) fn compress(plain: &[u8]) -> Result<Bytes, CompressError> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::default());
-    encoder
-        .write_all(plain)
-        .and_then(|()| encoder.finish())
-        .map(Bytes::from)
-        .map_err(|error| CompressError {
-            codec: CODEC,
-            bytes: plain.len(),
-            reason: error.to_string(),
-        })
+    encoder.write_all(plain).and_then(|()| encoder.finish()).map(Bytes::from).map_err(|error| {
+        CompressError { codec: CODEC, bytes: plain.len(), reason: error.to_string() }
+    })
 }
 
 pub(super) fn decompress(stream: &[u8], limit: usize) -> Result<Bytes, DecompressError> {
@@ -38,22 +32,14 @@ pub(super) fn decompress(stream: &[u8], limit: usize) -> Result<Bytes, Decompres
     loop {
         match decoder.read(&mut chunk) {
             Ok(0) => return Ok(output.finish()),
-            Ok(length) => {
-                output
-                    .extend(&chunk[..length])
-                    .map_err(|_| DecompressError::TooLarge {
-                        codec: CODEC,
-                        limit,
-                    })?
-            }
+            Ok(length) => output
+                .extend(&chunk[..length])
+                .map_err(|_| DecompressError::TooLarge { codec: CODEC, limit })?,
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 return Err(DecompressError::Truncated { codec: CODEC });
             }
             Err(error) => {
-                return Err(DecompressError::Corrupt {
-                    codec: CODEC,
-                    reason: error.to_string(),
-                });
+                return Err(DecompressError::Corrupt { codec: CODEC, reason: error.to_string() });
             }
         }
     }

@@ -23,53 +23,30 @@ const WINDOW_BYTES: usize = 64 << 10;
 const STORED: u32 = 1 << 31;
 
 pub(super) fn compress(plain: &[u8]) -> Result<Bytes, CompressError> {
-    let failed = |reason: String| CompressError {
-        codec: CODEC,
-        bytes: plain.len(),
-        reason,
-    };
-    let info = FrameInfo::new()
-        .block_size(BlockSize::Max64KB)
-        .block_mode(BlockMode::Independent);
+    let failed = |reason: String| CompressError { codec: CODEC, bytes: plain.len(), reason };
+    let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
     let mut encoder = FrameEncoder::with_frame_info(info, Vec::with_capacity(plain.len() / 2));
-    encoder
-        .write_all(plain)
-        .map_err(|error| failed(error.to_string()))?;
-    encoder
-        .finish()
-        .map(Bytes::from)
-        .map_err(|error| failed(error.to_string()))
+    encoder.write_all(plain).map_err(|error| failed(error.to_string()))?;
+    encoder.finish().map(Bytes::from).map_err(|error| failed(error.to_string()))
 }
 
 pub(super) fn decompress(stream: &[u8], limit: usize) -> Result<Bytes, DecompressError> {
     let mut input = Input(stream);
     let frame = Frame::read(&mut input)?;
-    if frame
-        .content_bytes
-        .is_some_and(|bytes| bytes > limit as u64)
-    {
-        return Err(DecompressError::TooLarge {
-            codec: CODEC,
-            limit,
-        });
+    if frame.content_bytes.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(DecompressError::TooLarge { codec: CODEC, limit });
     }
     let mut output = Output::new(stream.len().saturating_mul(3), limit);
     while frame.read_block(&mut input, &mut output, limit)? {}
     if frame.has_content_checksum {
         input.take(4)?;
     }
-    if frame
-        .content_bytes
-        .is_some_and(|bytes| bytes != output.len() as u64)
-    {
+    if frame.content_bytes.is_some_and(|bytes| bytes != output.len() as u64) {
         return Err(corrupt("content size is not what the blocks hold"));
     }
     match input.0.len() {
         0 => Ok(output.finish()),
-        trailing => Err(DecompressError::TrailingBytes {
-            codec: CODEC,
-            trailing,
-        }),
+        trailing => Err(DecompressError::TrailingBytes { codec: CODEC, trailing }),
     }
 }
 
@@ -132,12 +109,7 @@ impl Frame {
         if size & STORED == 0 {
             self.decompress_block(block, output, limit)?;
         } else {
-            output
-                .extend(block)
-                .map_err(|_| DecompressError::TooLarge {
-                    codec: CODEC,
-                    limit,
-                })?;
+            output.extend(block).map_err(|_| DecompressError::TooLarge { codec: CODEC, limit })?;
         }
         if self.has_block_checksums {
             input.take(4)?;
@@ -166,10 +138,7 @@ impl Frame {
                 Ok(())
             }
             Err(BlockError::OutputTooSmall { .. }) if room < self.block_bytes_max => {
-                Err(DecompressError::TooLarge {
-                    codec: CODEC,
-                    limit,
-                })
+                Err(DecompressError::TooLarge { codec: CODEC, limit })
             }
             Err(error) => Err(corrupt(&error.to_string())),
         }
@@ -193,23 +162,17 @@ struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], DecompressError> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(DecompressError::Truncated { codec: CODEC })?;
+        let (taken, rest) =
+            self.0.split_at_checked(length).ok_or(DecompressError::Truncated { codec: CODEC })?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecompressError> {
-        self.take(N)
-            .map(|bytes| bytes.try_into().expect("N bytes were taken"))
+        self.take(N).map(|bytes| bytes.try_into().expect("N bytes were taken"))
     }
 }
 
 fn corrupt(reason: &str) -> DecompressError {
-    DecompressError::Corrupt {
-        codec: CODEC,
-        reason: reason.to_owned(),
-    }
+    DecompressError::Corrupt { codec: CODEC, reason: reason.to_owned() }
 }

@@ -19,10 +19,7 @@ pub(super) struct Output {
 impl Output {
     /// Empty, with room for `expected` bytes if the limit allows.
     pub(super) fn new(expected: usize, limit: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(expected.max(CAPACITY_MIN).min(limit)),
-            limit,
-        }
+        Self { bytes: Vec::with_capacity(expected.max(CAPACITY_MIN).min(limit)), limit }
     }
 
     pub(super) const fn len(&self) -> usize {

@@ -64,10 +64,7 @@ fn chunks(stream: &[u8]) -> Result<impl Iterator<Item = Chunk<'_>>, DecompressEr
     let compatible = u32::from_be_bytes(header[12..].try_into().expect("four bytes"));
     if compatible > VERSION {
         let reason = format!("needs a reader of xerial version {compatible}");
-        return Err(DecompressError::Corrupt {
-            codec: CODEC,
-            reason,
-        });
+        return Err(DecompressError::Corrupt { codec: CODEC, reason });
     }
     Ok(std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -88,27 +85,16 @@ fn split_chunk(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn raw(block: &[u8], output: &mut Output, limit: usize) -> Result<(), DecompressError> {
-    let corrupt = |error: snap::Error| DecompressError::Corrupt {
-        codec: CODEC,
-        reason: error.to_string(),
-    };
+    let corrupt =
+        |error: snap::Error| DecompressError::Corrupt { codec: CODEC, reason: error.to_string() };
     let declared = decompress_len(block).map_err(corrupt)?;
     if declared > output.room() {
-        return Err(DecompressError::TooLarge {
-            codec: CODEC,
-            limit,
-        });
+        return Err(DecompressError::TooLarge { codec: CODEC, limit });
     }
     if declared > block.len().saturating_mul(EXPANSION_MAX) {
         let reason = format!("block of {} bytes declares {declared}", block.len());
-        return Err(DecompressError::Corrupt {
-            codec: CODEC,
-            reason,
-        });
+        return Err(DecompressError::Corrupt { codec: CODEC, reason });
     }
     let (_, fresh) = output.grow(declared).expect("the room was checked");
-    Decoder::new()
-        .decompress(block, fresh)
-        .map(drop)
-        .map_err(corrupt)
+    Decoder::new().decompress(block, fresh).map(drop).map_err(corrupt)
 }

@@ -39,10 +39,7 @@ fn every_codec_gives_back_what_it_took() {
             let stream = compressed(codec, &plain);
             assert_eq!(read(codec, stream, LIMIT).unwrap(), plain, "{codec}");
         }
-        assert_eq!(
-            codec == Codec::None,
-            compressed(codec, &plain()).len() == plain().len()
-        );
+        assert_eq!(codec == Codec::None, compressed(codec, &plain()).len() == plain().len());
     }
 }
 
@@ -88,11 +85,7 @@ fn the_limit_is_exact() {
     let plain = plain();
     for codec in [Codec::None].into_iter().chain(CODECS) {
         let stream = compressed(codec, &plain);
-        assert_eq!(
-            read(codec, stream.clone(), plain.len()).unwrap(),
-            plain,
-            "{codec}"
-        );
+        assert_eq!(read(codec, stream.clone(), plain.len()).unwrap(), plain, "{codec}");
         for limit in [plain.len() - 1, plain.len() / 2, 1, 0] {
             let refused = read(codec, stream.clone(), limit);
             assert_eq!(refused, Err(DecompressError::TooLarge { codec, limit }));
@@ -105,13 +98,7 @@ fn the_limit_of_the_format_holds_above_the_callers() {
     let stream = compressed(Codec::Zstd, &vec![0; DECOMPRESSED_BYTES_MAX + 1]);
     let limit = DECOMPRESSED_BYTES_MAX;
     let refused = read(Codec::Zstd, stream, usize::MAX);
-    assert_eq!(
-        refused,
-        Err(DecompressError::TooLarge {
-            codec: Codec::Zstd,
-            limit
-        })
-    );
+    assert_eq!(refused, Err(DecompressError::TooLarge { codec: Codec::Zstd, limit }));
 }
 
 #[test]
@@ -127,11 +114,7 @@ fn a_stream_cut_at_any_byte_is_refused() {
                 continue;
             }
             let error = refused.expect_err("cut");
-            assert_eq!(
-                error.code(),
-                ErrorCode::CorruptBatch,
-                "{codec} after {length}: {error}"
-            );
+            assert_eq!(error.code(), ErrorCode::CorruptBatch, "{codec} after {length}: {error}");
             // Within its magic, a cut xerial stream looks like a raw block.
             let is_raw = codec == Codec::Snappy && length < 8;
             let is_cut = error == DecompressError::Truncated { codec };
@@ -145,23 +128,12 @@ fn a_stream_of_another_codec_is_refused() {
     for tag in CODECS {
         for codec in CODECS.into_iter().filter(|codec| *codec != tag) {
             let error = read(tag, compressed(codec, &plain()), LIMIT).expect_err("another codec");
-            assert_eq!(
-                error.code(),
-                ErrorCode::CorruptBatch,
-                "{codec} as {tag}: {error}"
-            );
+            assert_eq!(error.code(), ErrorCode::CorruptBatch, "{codec} as {tag}: {error}");
             let is_wrong = error == DecompressError::WrongFormat { codec: tag };
-            assert!(
-                is_wrong || tag == Codec::Snappy,
-                "{codec} as {tag}: {error}"
-            );
+            assert!(is_wrong || tag == Codec::Snappy, "{codec} as {tag}: {error}");
         }
         let error = read(tag, plain(), LIMIT).expect_err("plain bytes");
-        assert_eq!(
-            error.code(),
-            ErrorCode::CorruptBatch,
-            "plain as {tag}: {error}"
-        );
+        assert_eq!(error.code(), ErrorCode::CorruptBatch, "plain as {tag}: {error}");
     }
 }
 
@@ -175,10 +147,7 @@ fn bytes_after_the_end_are_refused() {
         }
     }
     let stream = [&compressed(Codec::Lz4, b"x")[..], &[1, 2, 3]].concat();
-    let expected = DecompressError::TrailingBytes {
-        codec: Codec::Lz4,
-        trailing: 3,
-    };
+    let expected = DecompressError::TrailingBytes { codec: Codec::Lz4, trailing: 3 };
     assert_eq!(read(Codec::Lz4, stream, LIMIT), Err(expected));
 }
 
@@ -186,12 +155,7 @@ fn batch(codec: Codec) -> ValidatedBatch {
     let mut builder = BatchBuilder::new(TimestampMs::new(0));
     for _ in 0..100 {
         let value = Some(Bytes::from_static(b"the same words over and over"));
-        builder
-            .push(&Record {
-                value,
-                ..Record::default()
-            })
-            .unwrap();
+        builder.push(&Record { value, ..Record::default() }).unwrap();
     }
     finish(builder, codec).unwrap()
 }
@@ -203,14 +167,8 @@ fn a_batch_is_read_whatever_its_codec() {
         let packed = batch(codec);
         assert_eq!(packed.codec(), codec);
         assert!(packed.bytes().len() < plain.bytes().len() / 2);
-        let packed: Vec<_> = records(&packed, LIMIT)
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
-        let plain: Vec<_> = records(&plain, LIMIT)
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
+        let packed: Vec<_> = records(&packed, LIMIT).unwrap().map(Result::unwrap).collect();
+        let plain: Vec<_> = records(&plain, LIMIT).unwrap().map(Result::unwrap).collect();
         assert_eq!(packed, plain);
     }
 }
@@ -221,10 +179,7 @@ fn a_nested_stream_gives_no_records() {
     for codec in CODECS {
         let twice = compressed(codec, &compressed(codec, &batch(Codec::None).section()));
         let section = read(codec, twice, LIMIT).unwrap();
-        let error = batch(codec)
-            .records_of(section)
-            .find_map(Result::err)
-            .expect("no records");
+        let error = batch(codec).records_of(section).find_map(Result::err).expect("no records");
         assert_eq!(error.code(), ErrorCode::CorruptBatch);
     }
 }

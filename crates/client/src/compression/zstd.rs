@@ -17,13 +17,11 @@ const LEVEL: i32 = 3;
 const CAPACITY_MIN: usize = 64 << 10;
 
 pub(super) fn compress(plain: &[u8]) -> Result<Bytes, CompressError> {
-    zstd::bulk::compress(plain, LEVEL)
-        .map(Bytes::from)
-        .map_err(|error| CompressError {
-            codec: CODEC,
-            bytes: plain.len(),
-            reason: error.to_string(),
-        })
+    zstd::bulk::compress(plain, LEVEL).map(Bytes::from).map_err(|error| CompressError {
+        codec: CODEC,
+        bytes: plain.len(),
+        reason: error.to_string(),
+    })
 }
 
 pub(super) fn decompress(stream: &[u8], limit: usize) -> Result<Bytes, DecompressError> {
@@ -58,10 +56,7 @@ fn first_capacity(stream: &[u8], limit: usize) -> Result<usize, DecompressError>
         Ok(Some(declared)) => usize::try_from(declared)
             .ok()
             .filter(|declared| *declared <= limit)
-            .ok_or(DecompressError::TooLarge {
-                codec: CODEC,
-                limit,
-            }),
+            .ok_or(DecompressError::TooLarge { codec: CODEC, limit }),
         Ok(None) => Ok(stream.len().saturating_mul(8).max(CAPACITY_MIN).min(limit)),
     }
 }
@@ -90,14 +85,10 @@ impl Failure {
 fn refusal(code: usize, limit: usize) -> DecompressError {
     match Failure::of(code) {
         Failure::Dictionary => DecompressError::Dictionary { codec: CODEC },
-        Failure::OutputTooSmall => DecompressError::TooLarge {
-            codec: CODEC,
-            limit,
-        },
+        Failure::OutputTooSmall => DecompressError::TooLarge { codec: CODEC, limit },
         Failure::InputCut => DecompressError::Truncated { codec: CODEC },
-        Failure::Other => DecompressError::Corrupt {
-            codec: CODEC,
-            reason: get_error_name(code).to_owned(),
-        },
+        Failure::Other => {
+            DecompressError::Corrupt { codec: CODEC, reason: get_error_name(code).to_owned() }
+        }
     }
 }

@@ -107,6 +107,21 @@ impl Error {
         Self::Server(Arc::new(ServerError::from_proto(error, address)))
     }
 
+    /// A numeric value of a server's refusal, by name.
+    pub(crate) fn number(&self, field: &str) -> Option<u64> {
+        match self {
+            Self::Server(error) => error.number(field),
+            Self::Connect(_)
+            | Self::Transport(_)
+            | Self::Timeout(_)
+            | Self::OffsetOutOfRange(_)
+            | Self::TooLarge(_)
+            | Self::Invalid(_)
+            | Self::Corrupt(_)
+            | Self::Closed => None,
+        }
+    }
+
     pub(crate) fn local(code: ErrorCode, message: String) -> Self {
         Self::Server(Arc::new(ServerError::local(code, message)))
     }

@@ -54,8 +54,7 @@ fn codes_of_a_newer_server_stay_readable() {
 #[test]
 fn a_status_with_details_is_the_servers_refusal() {
     let details = prost::Message::encode_to_vec(&proto("QP3005", v1::Effect::None, None));
-    let status =
-        tonic::Status::with_details(tonic::Code::Unavailable, "stopping", details.into());
+    let status = tonic::Status::with_details(tonic::Code::Unavailable, "stopping", details.into());
     let error = Error::from_status(&status, "call", "n1:9192");
     assert_eq!(error.code(), Some(ErrorCode::Stopping));
     assert_eq!(error.effect(), Effect::None);
@@ -97,7 +96,8 @@ fn connect_errors_list_every_address_and_why() {
     let refused = |address: &str| {
         (address.to_owned(), Error::unreachable(address, &std::io::Error::other("refused")))
     };
-    let error = Error::Connect(Arc::new(ConnectError { attempts: vec![refused("a:1"), refused("b:2")] }));
+    let error =
+        Error::Connect(Arc::new(ConnectError { attempts: vec![refused("a:1"), refused("b:2")] }));
     let text = error.to_string();
     assert!(text.contains("a:1 (connect to a:1: refused)"), "{text}");
     assert!(text.contains("b:2 (connect to b:2: refused)"), "{text}");

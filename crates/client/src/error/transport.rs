@@ -83,11 +83,12 @@ impl Error {
             causes.extend(self::causes(source));
         }
         causes.dedup();
-        // The server knows no such method: it cannot have run.
-        let effect = match status.code() {
-            Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => Effect::None,
-            _ => Effect::Unknown,
-        };
+        // Refused before the method ran, if it exists at all.
+        let is_certain = matches!(
+            status.code(),
+            Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied
+        );
+        let effect = if is_certain { Effect::None } else { Effect::Unknown };
         Self::Transport(Arc::new(TransportError {
             address: address.to_owned(),
             action,

@@ -65,7 +65,10 @@ pub(crate) struct Joined {
 pub(crate) enum Waiting {
     Nothing,
     /// A batch that can grow: its id, and when it was opened.
-    Open { id: u64, opened_at: Duration },
+    Open {
+        id: u64,
+        opened_at: Duration,
+    },
     /// A batch that is full.
     Sealed,
 }
@@ -83,9 +86,10 @@ impl Buffer {
         register: impl FnOnce(Awaited) -> Result<u64>,
     ) -> Result<Joined> {
         let mut state = self.lock();
-        let is_full = state.open.as_ref().is_some_and(|open| {
-            open.builder.size_bytes_with(joining.record) > joining.batch_bytes
-        });
+        let is_full = state
+            .open
+            .as_ref()
+            .is_some_and(|open| open.builder.size_bytes_with(joining.record) > joining.batch_bytes);
         if is_full {
             state.seal();
         }

@@ -87,13 +87,9 @@ impl Inbox {
     /// The state of a topic, made or renewed as `known` says.
     pub(crate) fn topic(&self, known: Arc<Topic>, service: &str) -> Arc<TopicState> {
         let mut topics = lock(&self.topics);
-        if let Some(state) = topics.get(&known.name) {
-            if Arc::ptr_eq(state.known(), &known) {
-                return state.clone();
-            }
-        }
         let name = known.name.clone();
         let next = match topics.get(&name) {
+            Some(state) if Arc::ptr_eq(state.known(), &known) => return state.clone(),
             Some(state) if state.known().id == known.id => state.renewed(known),
             Some(_) | None => TopicState::new(known, service),
         };
@@ -132,8 +128,8 @@ impl Inbox {
         self.wake.notify_one();
         let mut first = Ok(());
         for awaited in open {
-            let told = verdict(awaited).await;
-            first = first.and(told.map(|_| ()));
+            let told = verdict(awaited).await.map(|_| ());
+            first = first.and(told);
         }
         first
     }

@@ -56,7 +56,11 @@ enum Identity {
     Off,
     /// None yet, or the last one is spent.
     Needed,
-    Active { id: ProducerId, epoch: ProducerEpoch, next: Sequence },
+    Active {
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        next: Sequence,
+    },
     /// A batch left without being stored, for certain or perhaps.
     Broken {
         /// Batches from this number on cannot be stored under their id.

@@ -17,10 +17,10 @@ use super::buffer::Waiting;
 use super::inbox::Inbox;
 use super::queue::Outcome;
 use super::{Config, TimeoutError};
+use crate::Error;
 use crate::client::Shared;
 use crate::link::{LinkEvent, LinkId};
 use crate::tasks::spawn_detached;
-use crate::Error;
 
 mod answer;
 mod identity;
@@ -39,8 +39,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SILENT: Duration = Duration::from_secs(2);
 /// How long a server may take for one request; another attempt follows.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// A stream without an answer for so long is given up.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
+/// A stream that is silent for so much longer than an answer may take is given up.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// A partition of a topic's one life.
 type Key = (TopicId, u32);
@@ -230,7 +230,10 @@ impl Sender {
                 let records = batch.records();
                 partition.queue.push(batch, records, deadline);
             }
-            Err((batch, error)) => batch.settle(&self.inbox, &partition.buffer, Err(error)),
+            Err(failed) => {
+                let (batch, error) = *failed;
+                batch.settle(&self.inbox, &partition.buffer, Err(error));
+            }
         }
         Step::Again
     }
@@ -242,14 +245,14 @@ impl Sender {
             return Ok(leader);
         }
         let name = &partition.buffer.topic.name;
-        let known = self.client.view.topic(name);
-        if known.as_ref().is_some_and(|topic| topic.id != key.0) {
-            let text = format!("topic {name:?} was deleted and created again");
+        // It was known when the record was enqueued.
+        let Some(known) = self.client.view.topic(name).filter(|topic| topic.id == key.0) else {
+            let text = format!("topic {name:?} was deleted");
             let error = Error::local(ErrorCode::UnknownTopicId, text);
             self.refuse_all(key, |effect| with_effect(error.clone(), effect));
             return Err(Step::Wait);
-        }
-        let leader = known.as_ref().and_then(|topic| topic.leader(key.1));
+        };
+        let leader = known.leader(key.1);
         if leader.is_none() {
             let text = format!("no leader of {name}/{} is known", key.1);
             let error = Error::local(ErrorCode::LeaderUnknown, text);
@@ -300,7 +303,7 @@ impl Sender {
             quipu_types::Acks::Leader => v1::Acks::Leader,
             quipu_types::Acks::Quorum => v1::Acks::Quorum,
         };
-        let timeout = REQUEST_TIMEOUT.min(self.config.delivery_timeout);
+        let timeout = self.request_timeout();
         for node in self.nodes.values_mut() {
             node.send_pending(now, |batches| {
                 self.next_request += 1;
@@ -312,6 +315,11 @@ impl Sender {
                 }
             });
         }
+    }
+
+    /// How long a server may take for one request.
+    fn request_timeout(&self) -> Duration {
+        REQUEST_TIMEOUT.min(self.config.delivery_timeout)
     }
 
     fn expire_all(&mut self, now: Duration) {
@@ -360,10 +368,15 @@ impl Sender {
         }
     }
 
-    /// Leaders may have changed: whoever waits for one looks again.
+    /// Leaders may have changed: whoever waits for another one looks at once.
     fn on_view(&mut self) {
         for (key, partition) in &mut self.partitions {
-            if partition.leader.is_none() && partition.queue.has_waiting() {
+            if partition.leader.is_some() || !partition.queue.has_waiting() {
+                continue;
+            }
+            let known = self.client.view.topic(&partition.buffer.topic.name);
+            let leader = known.and_then(|topic| topic.leader(key.1));
+            if leader.is_some() && leader != partition.left {
                 partition.not_before = partition.not_before.min(self.inbox.now());
                 self.ready.push_back(*key);
             }

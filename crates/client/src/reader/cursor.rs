@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use quipu_types::Offset;
 use quipu_types::limits::DECOMPRESSED_BYTES_MAX;
 use quipu_types::record::{self, RecordsIter, ValidatedBatch};
-use quipu_types::Offset;
 
 use super::output::Chunk;
 use crate::error::Corrupt;

@@ -104,7 +104,7 @@ impl Fetcher {
             if self.partitions.values().all(Partition::is_done) {
                 return Ok(());
             }
-            let next = self.request(now, output);
+            let next = self.request(now, output)?;
             self.wait(next, output).await?;
         }
     }
@@ -122,11 +122,17 @@ impl Fetcher {
     }
 
     /// Asks for what is not asked for yet; returns when to look again.
-    fn request(&mut self, now: Duration, output: &Output) -> Duration {
+    fn request(&mut self, now: Duration, output: &Output) -> Result<Duration> {
         let mut look_again = self.next_tick;
         if output.buffered() >= self.config.buffer_bytes {
-            return look_again;
+            return Ok(look_again);
         }
+        let known = self.client.view.topic(&self.topic.name);
+        // It was known when the reader was opened.
+        let Some(known) = known.filter(|known| known.id == self.topic.id) else {
+            let text = format!("topic {:?} was deleted", self.topic.name);
+            return Err(Error::local(ErrorCode::UnknownTopicId, text));
+        };
         let mut by_node: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
         let idle: Vec<u32> = self
             .partitions
@@ -135,7 +141,7 @@ impl Fetcher {
             .map(|(index, _)| *index)
             .collect();
         for index in idle {
-            match self.leader(index, now) {
+            match self.leader(&known, index, now) {
                 Ok(leader) => by_node.entry(leader).or_default().push(index),
                 Err(at) => look_again = look_again.min(at),
             }
@@ -145,21 +151,16 @@ impl Fetcher {
                 look_again = look_again.min(at);
             }
         }
-        look_again
+        Ok(look_again)
     }
 
     /// Who is asked for a partition, or when to look again.
-    fn leader(&mut self, index: u32, now: Duration) -> Result<NodeId, Duration> {
-        let known = self.client.view.topic(&self.topic.name);
+    fn leader(&mut self, known: &Topic, index: u32, now: Duration) -> Result<NodeId, Duration> {
         let partition = self.partitions.get_mut(&index).expect("the index is one of the keys");
         if now < partition.not_before {
             return Err(partition.not_before);
         }
-        let from_view = || {
-            let known = known.filter(|known| known.id == self.topic.id);
-            known.and_then(|known| known.leader(index))
-        };
-        let leader = self.config.node.or(partition.leader).or_else(from_view);
+        let leader = self.config.node.or(partition.leader).or_else(|| known.leader(index));
         partition.leader = leader;
         leader.ok_or_else(|| {
             let text = format!("no leader of {}/{index} is known", self.topic.name);

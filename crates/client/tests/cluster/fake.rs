@@ -37,7 +37,6 @@ pub(crate) enum Act {
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) node: u64,
-    pub(crate) partition: u32,
     pub(crate) producer_id: i64,
     pub(crate) sequence: i32,
     pub(crate) records: u32,
@@ -51,6 +50,9 @@ pub(crate) struct State {
     pub(crate) nodes: BTreeMap<u64, String>,
     pub(crate) topics: BTreeMap<String, Topic>,
     pub(crate) attempts: Vec<Attempt>,
+    /// Batches that arrived and were not answered, and the most there ever were.
+    pub(crate) open: usize,
+    pub(crate) most_open: usize,
     pub(crate) next_producer: i64,
     /// Nodes that do not know any topic.
     pub(crate) ignorant: Vec<u64>,
@@ -106,6 +108,8 @@ impl Cluster {
             nodes: BTreeMap::new(),
             topics: BTreeMap::from([("fees".to_owned(), topic)]),
             attempts: Vec::new(),
+            open: 0,
+            most_open: 0,
             next_producer: 100,
             ignorant: Vec::new(),
             fetches: Vec::new(),
@@ -230,10 +234,9 @@ impl State {
             return v1::TopicMetadata { name: name.to_owned(), error, ..Default::default() };
         };
         let leaders = topic.rumour.as_ref().unwrap_or(&topic.leaders);
-        let partitions = leaders.iter().map(|leader| v1::PartitionMetadata {
-            leader_node: *leader,
-            replica_nodes: vec![],
-        });
+        let partitions = leaders
+            .iter()
+            .map(|leader| v1::PartitionMetadata { leader_node: *leader, replica_nodes: vec![] });
         v1::TopicMetadata {
             name: name.to_owned(),
             topic_id: topic.id.to_vec().into(),
@@ -247,18 +250,18 @@ impl State {
         let (topic_id, partition) = (batch.topic_id.clone(), batch.partition);
         let parsed = ValidatedBatch::parse(batch.records.clone()).expect("a whole batch");
         let result = match self.topic_by_id(&batch.topic_id) {
-            None => Err(refusal(ErrorCode::UnknownTopicId)),
+            None => Err(Box::new(refusal(ErrorCode::UnknownTopicId))),
             Some(topic) => {
                 let index = usize::try_from(partition).unwrap();
                 match topic.leaders[index] {
                     Some(leader) if leader == node => topic.logs[index].append(&parsed),
-                    leader => Err(not_leader(leader)),
+                    leader => Err(Box::new(not_leader(leader))),
                 }
             }
         };
         let (base, is_duplicate, error) = match result {
             Ok((base, is_duplicate)) => (Some(base), is_duplicate, None),
-            Err(error) => (None, false, Some(error)),
+            Err(error) => (None, false, Some(*error)),
         };
         v1::ProduceResult {
             topic_id,
@@ -315,7 +318,7 @@ fn not_leader(leader: Option<u64>) -> v1::Error {
 
 impl Log {
     /// KIP-98 with the last five batches.
-    fn append(&mut self, batch: &ValidatedBatch) -> Result<(u64, bool), v1::Error> {
+    fn append(&mut self, batch: &ValidatedBatch) -> Result<(u64, bool), Box<v1::Error>> {
         let header = *batch.header();
         let (id, first) = (header.producer_id.get(), header.base_sequence.get());
         let last = first + header.last_offset_delta;
@@ -326,12 +329,12 @@ impl Log {
                 return Ok((*base, true));
             }
             match known.last() {
-                None if first > 0 => return Err(refusal(ErrorCode::UnknownProducer)),
+                None if first > 0 => return Err(Box::new(refusal(ErrorCode::UnknownProducer))),
                 Some((_, newest, _)) if first <= *newest => {
-                    return Err(refusal(ErrorCode::DuplicateSequence));
+                    return Err(Box::new(refusal(ErrorCode::DuplicateSequence)));
                 }
                 Some((_, newest, _)) if first != newest + 1 => {
-                    return Err(refusal(ErrorCode::OutOfOrderSequence));
+                    return Err(Box::new(refusal(ErrorCode::OutOfOrderSequence)));
                 }
                 None | Some(_) => {}
             }
@@ -356,8 +359,11 @@ impl Log {
 }
 
 impl Node {
-    /// Answers one request, or ends the stream.
-    async fn produce_one(&self, request: &v1::ProduceRequest) -> Option<v1::ProduceResponse> {
+    /// Answers one request, or not, or ends the stream.
+    async fn produce_one(
+        &self,
+        request: &v1::ProduceRequest,
+    ) -> Result<Option<v1::ProduceResponse>, Status> {
         let mut results = Vec::new();
         for batch in &request.batches {
             let act = self.note(batch);
@@ -372,18 +378,38 @@ impl Node {
                     ..Default::default()
                 }),
                 Act::Break => None,
-                Act::Silence => std::future::pending().await,
+                Act::Silence => return Ok(None),
             };
             self.cluster.changed.notify_waiters();
             if matches!(act, Act::StoreAndBreak) {
-                return None;
+                return Err(Status::unavailable("told to break"));
             }
             if matches!(act, Act::Hold) {
                 self.cluster.held.acquire().await.unwrap().forget();
             }
-            results.push(done?);
+            results.push(done.ok_or_else(|| Status::unavailable("told to break"))?);
         }
-        Some(v1::ProduceResponse { request_id: request.request_id, results, error: None })
+        let request_id = request.request_id;
+        Ok(Some(v1::ProduceResponse { request_id, results, error: None }))
+    }
+
+    /// Takes requests as they arrive, before earlier ones are answered.
+    async fn arrive(
+        &self,
+        mut requests: Streaming<v1::ProduceRequest>,
+        arrived: mpsc::Sender<v1::ProduceRequest>,
+    ) {
+        while let Some(Ok(request)) = requests.next().await {
+            {
+                let mut state = self.cluster.lock();
+                state.open += request.batches.len();
+                state.most_open = state.most_open.max(state.open);
+            }
+            self.cluster.changed.notify_waiters();
+            if arrived.send(request).await.is_err() {
+                return;
+            }
+        }
     }
 
     fn note(&self, batch: &v1::ProduceBatch) -> Act {
@@ -391,7 +417,6 @@ impl Node {
         let mut state = self.cluster.lock();
         let attempt = Attempt {
             node: self.id,
-            partition: batch.partition,
             producer_id: parsed.header().producer_id.get(),
             sequence: parsed.header().base_sequence.get(),
             records: parsed.record_count(),
@@ -444,12 +469,14 @@ impl v1::log_server::Log for Node {
         request: Request<Streaming<v1::ProduceRequest>>,
     ) -> Result<Response<Self::ProduceStream>, Status> {
         let (answers, stream) = mpsc::channel(64);
-        let node = self.clone();
-        let mut requests = request.into_inner();
+        let (arrived, mut requests) = mpsc::channel(64);
+        let (node, receiver) = (self.clone(), self.clone());
+        tokio::spawn(async move { receiver.arrive(request.into_inner(), arrived).await });
         tokio::spawn(async move {
-            while let Some(Ok(request)) = requests.next().await {
-                let answer = node.produce_one(&request).await;
-                let answer = answer.ok_or_else(|| Status::unavailable("told to break"));
+            while let Some(request) = requests.recv().await {
+                let answer = node.produce_one(&request).await.transpose();
+                node.cluster.lock().open -= request.batches.len();
+                let Some(answer) = answer else { continue };
                 let is_last = answer.is_err();
                 if answers.send(answer).await.is_err() || is_last {
                     return;
@@ -495,13 +522,15 @@ impl v1::log_server::Log for Node {
             answer.offset = match query.at.expect("a question") {
                 v1::offset_query::At::Earliest(_) => Some(log.start),
                 v1::offset_query::At::Latest(_) => Some(log.end),
-                v1::offset_query::At::TimestampMs(at) => log.batches.iter().find_map(|(_, bytes)| {
-                    let batch = ValidatedBatch::parse(bytes.clone()).unwrap();
-                    let mut records = batch.records().unwrap().map(Result::unwrap);
-                    records
-                        .find(|(_, record)| record.timestamp.get() >= at)
-                        .map(|(offset, _)| offset.get())
-                }),
+                v1::offset_query::At::TimestampMs(at) => {
+                    log.batches.iter().find_map(|(_, bytes)| {
+                        let batch = ValidatedBatch::parse(bytes.clone()).unwrap();
+                        let mut records = batch.records().unwrap().map(Result::unwrap);
+                        records
+                            .find(|(_, record)| record.timestamp.get() >= at)
+                            .map(|(offset, _)| offset.get())
+                    })
+                }
             };
             answer
         });
@@ -549,8 +578,7 @@ impl v1::cluster_server::Cluster for Node {
         &self,
         _: Request<v1::DescribeClusterRequest>,
     ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
-        let answer =
-            v1::DescribeClusterResponse { answering_node: self.id, ..Default::default() };
+        let answer = v1::DescribeClusterResponse { answering_node: self.id, ..Default::default() };
         Ok(Response::new(answer))
     }
 

@@ -1,5 +1,7 @@
 //! The client against servers that live in this process and do as they are told.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod fake;
 mod producing;
 mod reading;

@@ -225,7 +225,9 @@ async fn compressed_batches_are_read() {
     let records: Vec<Record> =
         client.replay("fees").open().await.unwrap().try_collect().await.unwrap();
     assert_eq!(records.len(), 80);
-    assert!(records.iter().all(|record| record.value.as_deref() == Some("b".repeat(300).as_bytes())));
+    assert!(
+        records.iter().all(|record| record.value.as_deref() == Some("b".repeat(300).as_bytes()))
+    );
 }
 
 #[tokio::test]
@@ -240,4 +242,14 @@ async fn a_partition_that_cannot_be_read_ends_the_reader_with_the_reason() {
     let text = error.to_string();
     assert!(text.starts_with("read fees/0: timed out after "), "{text}");
     assert!(error.is_unavailable());
+}
+
+#[tokio::test]
+async fn a_topic_that_was_deleted_ends_the_reader() {
+    let cluster = Cluster::start(1, 1).await;
+    let client = cluster.client().await;
+    let mut reader = client.reader("fees").open().await.unwrap();
+    client.admin().delete_topic("fees").await.unwrap();
+    let error = reader.next().await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::UnknownTopicId));
 }

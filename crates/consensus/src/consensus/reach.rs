@@ -53,7 +53,7 @@ impl Consensus {
     /// Proposes a command at another node, or at this one. No order among forwarded commands.
     ///
     /// # Errors
-    /// As [`Group::propose`]; a connection that breaks meanwhile is `LeadershipLost`.
+    /// As [`crate::Group::propose`]; a connection that breaks meanwhile is `LeadershipLost`.
     pub async fn forward(
         &self,
         node: NodeId,

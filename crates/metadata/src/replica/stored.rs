@@ -64,14 +64,12 @@ impl Core {
             let reason = format!("version {}, this release reads {VERSION}", self.v);
             return Err(InvalidRow(reason));
         }
-        let mut image = Image {
-            version: self.version,
-            cluster: self.cluster,
-            shards_per_node: self.shards_per_node,
-            founders: self.founders,
-            nodes: self.nodes,
-            ..Image::default()
-        };
+        let mut image = Image::default();
+        image.version = self.version;
+        image.cluster = self.cluster;
+        image.shards_per_node = self.shards_per_node;
+        image.founders = self.founders;
+        image.nodes = self.nodes;
         self.shards.into_iter().for_each(|(id, shard)| image.insert_shard(id, shard));
         for topic in topics {
             let topic = topic?;

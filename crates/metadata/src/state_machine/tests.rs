@@ -94,6 +94,7 @@ fn what_is_refused_says_why_and_changes_nothing() {
     let mut forming = State::default();
     run(&mut forming, form(3)).expect("form");
     run(&mut forming, Command::RegisterNode(registration(1))).expect("register");
+    let nothing = State::default();
     let mut full = formed(3);
     for id in 0..20 {
         run(&mut full, topic(&format!("big-{id}"), id, 10_000, None)).expect("create");
@@ -122,7 +123,7 @@ fn what_is_refused_says_why_and_changes_nothing() {
         ("min-insync of two replicas", &three, topic_with("new", 2, 1, Some(2), &[("min-insync", "1")]), "min-insync = \"1\": with replication 2 use 2: every acknowledgement waits for a majority, and min-insync may only ask for more".into()),
         ("topic while the cluster forms", &forming, topic("new", 2, 1, None), "the cluster is being formed: not all of its nodes have registered yet".into()),
         ("bad partitions while the cluster forms", &forming, topic("new", 2, 0, None), "a topic has 1 to 10000 partitions, not 0".into()),
-        ("topic before anything", &State::default(), topic("new", 2, 1, None), "the cluster is being formed: not all of its nodes have registered yet".into()),
+        ("topic before anything", &nothing, topic("new", 2, 1, None), "the cluster is being formed: not all of its nodes have registered yet".into()),
         ("delete the unknown", &three, delete("nobody", None), "there is no topic nobody".into()),
         ("delete another topic of the name", &three, delete("taken", Some(7)), "topic taken was deleted and created again: its id is no more 07070707-0707-0707-0707-070707070707".into()),
         ("alter the unknown", &three, alter("nobody", &[("min-acks", "quorum")], &[]), "there is no topic nobody".into()),

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::setting::InvalidConfig;
+
 /// A setting's name. Stored by its text; never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -111,8 +113,19 @@ impl ConfigKey {
         KEYS.iter().find(|doc| doc.name == name).map(|doc| doc.key)
     }
 
+    /// The key of a name as users write it.
+    ///
+    /// # Errors
+    /// `UnknownKey`, with what was probably meant.
+    pub fn parse(name: &str) -> Result<Self, InvalidConfig> {
+        Self::of(name).ok_or_else(|| InvalidConfig::UnknownKey {
+            key: name.to_owned(),
+            suggestion: Self::nearest(name).map(str::to_owned),
+        })
+    }
+
     /// The key that was probably meant.
-    pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    fn nearest(name: &str) -> Option<&'static str> {
         let folded = name.to_ascii_lowercase().replace(['_', '.'], "-");
         if let Some(alias) = ALIASES.iter().find(|(alias, _)| *alias == folded) {
             return Some(alias.1);

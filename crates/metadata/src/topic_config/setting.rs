@@ -83,7 +83,7 @@ impl Setting {
     /// # Errors
     /// [`InvalidConfig`] names the key, the value and the rule.
     pub fn parse(key: &str, value: &str) -> Result<Self, InvalidConfig> {
-        let key = parse_key(key)?;
+        let key = ConfigKey::parse(key)?;
         let parsed = match key {
             ConfigKey::MinInsync => parse_replicas(value).map(Self::MinInsync),
             ConfigKey::MinAcks => parse_acks(value).map(Self::MinAcks),
@@ -136,14 +136,6 @@ impl Setting {
             Self::SegmentTime(ms) => print_duration(*ms),
         }
     }
-}
-
-/// The key of a name.
-pub(crate) fn parse_key(key: &str) -> Result<ConfigKey, InvalidConfig> {
-    ConfigKey::of(key).ok_or_else(|| InvalidConfig::UnknownKey {
-        key: key.to_owned(),
-        suggestion: ConfigKey::nearest(key).map(str::to_owned),
-    })
 }
 
 fn unlimited() -> String {

@@ -22,7 +22,7 @@ fn what_no_checkpoint_knows_is_removed() {
     let mut log = open(&disk.restart(), &config, 0, end);
     assert_holds(&log, &known, Offset::ZERO);
     // Applied again, rolled at other places.
-    let mut again = known.clone();
+    let mut again = known;
     for batch in &model.batches[6..] {
         append(&mut log, again.push(batch.batch.clone(), 9)).unwrap();
     }
@@ -32,27 +32,35 @@ fn what_no_checkpoint_knows_is_removed() {
 #[test]
 fn an_index_of_a_longer_segment_from_before_a_crash_is_not_believed() {
     let disk = faulty(21);
-    let (mut log, model, config) = four_per_segment(&disk, 6);
+    let (mut log, mut model, config) = four_per_segment(&disk, 6);
     let end = log.flush().unwrap();
+    let path = dir().join("00000000000000000004.index");
+    // Offsets 4 to 7 in one life, 4 and 5 in the next.
+    let mut first_life = model.clone();
+    for n in 6..10 {
+        append(&mut log, first_life.push(batch(&[n * 100], 30), 9)).unwrap();
+    }
+    let stale = content(&disk, &path);
     drop(log);
-    // Rolled after 5 in this life, after 4 in the one before: offsets 4 and 5 move.
     let small = Config { segment_bytes: 110, ..config };
     let mut log = open(&disk, &small, 0, end);
-    let mut again = model.clone();
     for n in 6..10 {
-        append(&mut log, again.push(batch(&[n * 100], 30), 9)).unwrap();
+        append(&mut log, model.push(batch(&[n * 100], 30), 9)).unwrap();
     }
     let end = log.flush().unwrap();
-    let stale = dir().join("00000000000000000004.index");
-    let bytes = {
-        let file = disk.open(&stale, OpenMode::Read).unwrap();
-        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
-        file.read_exact_at(&mut bytes, 0).unwrap();
-        bytes
-    };
-    let file = disk.open(&dir().join("00000000000000000006.index"), OpenMode::ReadWrite).unwrap();
-    file.write_all_at(&bytes, 0).unwrap();
-    assert_holds(&open(&disk, &small, 0, end), &again, Offset::ZERO);
+    drop(log);
+    assert_ne!(content(&disk, &path), stale);
+    disk.remove_file(&path).unwrap();
+    let file = disk.open(&path, OpenMode::CreateNew).unwrap();
+    file.write_all_at(&stale, 0).unwrap();
+    assert_holds(&open(&disk, &small, 0, end), &model, Offset::ZERO);
+}
+
+fn content(disk: &FaultyDisk, path: &Path) -> Vec<u8> {
+    let file = disk.open(path, OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn the_first_record_that_is_not_older_is_found_whatever_the_order_of_times() {
             let at = i64::try_from(rng.below(3200)).unwrap() - 5;
             let until = Offset::new(rng.below(model.next().get() + 1));
             // The end that readers see lies between two batches.
-            let until = model.range(until, model.next()).first().map_or(model.next(), |b| b.base);
+            let first = model.range(until, model.next()).first();
+            let until = first.map_or_else(|| model.next(), |batch| batch.base);
             let from = Offset::new(rng.below(until.get() + 1));
             let found = log.reader().offset_for_timestamp(TimestampMs::new(at), from, until);
             assert_eq!(found.unwrap(), model.offset_for_timestamp(at, from, until), "{at} {from}");

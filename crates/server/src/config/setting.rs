@@ -189,8 +189,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "log.filter",
         kind: Kind::Text,
-        default: Some("info"),
-        doc: "Which lines appear, for example \"info,quipu_consensus=debug\".",
+        default: Some("info,openraft=error"),
+        doc: "Which lines appear, for example \"info,quipu_consensus=debug,openraft=error\".",
     },
 ];
 

@@ -220,7 +220,7 @@ async fn a_bundle_keeps_its_size_and_each_command_its_own_outcome() {
         let count = call.bundle.commands.len();
         let outcomes: Vec<Outcome> = (0..count)
             .map(|n| match sizes.iter().sum::<usize>() + n {
-                3 => Outcome::Refused(refused.clone()),
+                3 => Outcome::Refused(refused),
                 4 => Outcome::UnknownPartition,
                 n => appended(u64::try_from(n).unwrap()),
             })

@@ -1,5 +1,7 @@
 //! Making what was applied durable, all of it together.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use quipu_consensus::AppliedState;
 use quipu_kv::{Key, WriteBatch};
@@ -9,6 +11,11 @@ use quipu_types::PartitionId;
 use super::{Hosted, ShardStateMachine, generation_root};
 use crate::bundler::count_f64;
 use crate::row::{PartitionRow, ShardRow};
+
+/// Partitions flushed at a time.
+const FLUSH_THREADS: usize = 32;
+/// Fewer are not worth a thread.
+const FLUSH_SHARE_MIN: usize = 4;
 
 /// Why a checkpoint could not be made: the process ends with it.
 #[derive(Debug, thiserror::Error)]
@@ -23,18 +30,14 @@ impl ShardStateMachine {
     /// Flushes what changed, then writes every row in one batch: after a crash either the old
     /// checkpoint is there or the new one, never a mixture.
     pub(super) fn make_durable(&mut self, state: &AppliedState) -> Result<(), CheckpointError> {
+        self.flush_changed()?;
         let mut batch = WriteBatch::new();
         let mut changed = 0_usize;
-        for (partition, hosted) in &mut self.hosted {
-            if hosted.partition.is_dirty() || hosted.is_row_stale {
-                let row = hosted.row().map_err(|error| CheckpointError::Partition {
-                    partition: *partition,
-                    reason: error.to_string(),
-                })?;
-                batch.put(&Key::PartitionCheckpoint(self.shard, *partition), row.encode());
-                hosted.is_row_stale = true;
-                changed += 1;
-            }
+        for (partition, hosted) in self.hosted.iter_mut().filter(|(_, hosted)| hosted.is_changed())
+        {
+            let row = hosted.row().map_err(|error| not_flushed(*partition, &error))?;
+            batch.put(&Key::PartitionCheckpoint(self.shard, *partition), row.encode());
+            changed += 1;
         }
         for (partition, _) in &self.garbage {
             if !self.hosted.contains_key(partition) {
@@ -56,13 +59,39 @@ impl ShardStateMachine {
         Ok(())
     }
 
+    /// Flushes the partitions that changed, several at a time: most of a flush is waiting, and the
+    /// file system joins flushes that wait together.
+    pub(super) fn flush_changed(&mut self) -> Result<(), CheckpointError> {
+        let mut changed: Vec<(PartitionId, &mut Hosted)> = self
+            .hosted
+            .iter_mut()
+            .filter(|(_, hosted)| hosted.is_changed())
+            .map(|(partition, hosted)| (*partition, hosted))
+            .collect();
+        if changed.len() <= FLUSH_SHARE_MIN {
+            return flush_share(&mut changed);
+        }
+        let share = changed.len().div_ceil(FLUSH_THREADS).max(FLUSH_SHARE_MIN);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = changed
+                .chunks_mut(share)
+                .map(|share| scope.spawn(move || flush_share(share)))
+                .collect();
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
+    }
+
     /// Removes the directories that the durable checkpoint has forgotten. One that cannot be
     /// removed stays on the list, for the next checkpoint or the next start.
     pub(super) fn remove_garbage(&mut self) {
         let disk = &self.env.partitions.disk;
         let root = &self.env.partitions.root_dir;
+        let mut parents = BTreeSet::new();
         self.garbage.retain(|(partition, generation)| {
-            let dir = generation_root(root, *generation).join(partition.to_string());
+            let parent = generation_root(root, *generation);
+            let dir = parent.join(partition.to_string());
             if !disk.exists(&dir) {
                 return false;
             }
@@ -71,12 +100,35 @@ impl ShardStateMachine {
                 let dir = dir.display();
                 tracing::warn!(%dir, %error, "directory of a closed partition is not removed");
             }
+            parents.insert(parent);
             removed.is_err()
         });
+        for parent in parents {
+            // The list is shorter in the next row, so the names must not come back after it.
+            if let Err(error) = disk.sync_dir(&parent) {
+                tracing::warn!(dir = %parent.display(), %error, "removal is not flushed");
+            }
+        }
     }
 }
 
+fn flush_share(share: &mut [(PartitionId, &mut Hosted)]) -> Result<(), CheckpointError> {
+    for (partition, hosted) in share {
+        hosted.state().map_err(|error| not_flushed(*partition, &error))?;
+    }
+    Ok(())
+}
+
+fn not_flushed(partition: PartitionId, error: &StorageError) -> CheckpointError {
+    CheckpointError::Partition { partition, reason: error.to_string() }
+}
+
 impl Hosted {
+    /// Whether its row has to be written again.
+    fn is_changed(&self) -> bool {
+        self.is_row_stale || self.partition.is_dirty()
+    }
+
     /// The partition's state, with everything it speaks of flushed.
     pub(super) fn state(&mut self) -> Result<Bytes, StorageError> {
         if let Some(state) = self.state.as_ref().filter(|_| !self.partition.is_dirty()) {

@@ -29,6 +29,7 @@ impl ShardStateMachine {
     /// A view of every partition as applied so far.
     pub(super) fn snapshot_source(&mut self) -> Result<Arc<Source>, StateMachineError> {
         self.publish();
+        self.flush_changed().map_err(|error| failed("take snapshot of", self.shard, error))?;
         let mut partitions = Vec::with_capacity(self.hosted.len());
         for (partition, hosted) in &mut self.hosted {
             partitions.push(source_partition(*partition, hosted)?);
@@ -127,9 +128,8 @@ fn source_partition(
     hosted: &mut Hosted,
 ) -> Result<SourcePartition, StateMachineError> {
     let progress = hosted.partition.progress();
-    let state = hosted
-        .state()
-        .map_err(|error| failed("take snapshot of partition", partition, error))?;
+    let state =
+        hosted.state().map_err(|error| failed("take snapshot of partition", partition, error))?;
     let row = ManifestRow {
         partition,
         opened: hosted.opened,

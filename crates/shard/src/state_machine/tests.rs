@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use quipu_consensus::SnapshotCursor;
+use quipu_disk::{Disk, Faults, FaultyDisk};
 use quipu_partition::AppendRefused;
 use quipu_runtime::Rng;
 use quipu_types::{LogIndex, Offset, Progress, Term};
@@ -17,6 +18,7 @@ const SHARD: ShardId = ShardId::new(3);
 /// A replica's state machine and the entries it applied.
 struct Replica {
     dir: tempfile::TempDir,
+    disk: Arc<dyn Disk>,
     machine: Option<ShardStateMachine>,
     applied: u64,
 }
@@ -26,14 +28,20 @@ type View = BTreeMap<PartitionId, (Progress, u32, i32)>;
 
 impl Replica {
     fn new() -> Self {
-        let mut own = Self { dir: tempfile::tempdir().unwrap(), machine: None, applied: 0 };
+        Self::on(quipu_disk::real())
+    }
+
+    /// A replica whose partitions lie on `disk`; its table is always on the machine's own.
+    fn on(disk: Arc<dyn Disk>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut own = Self { dir, disk, machine: None, applied: 0 };
         own.start();
         own
     }
 
     /// Opens the state as of the last checkpoint.
     fn start(&mut self) {
-        let machine = ShardStateMachine::open(env(self.dir.path()), SHARD).unwrap();
+        let machine = ShardStateMachine::open(env(self.dir.path(), &self.disk), SHARD).unwrap();
         self.applied = machine.applied_state().applied.map_or(0, |id| id.index.get());
         self.machine = Some(machine);
     }
@@ -53,12 +61,20 @@ impl Replica {
     }
 
     fn apply_in(&mut self, term: u64, commands: Vec<Command>) -> Vec<Outcome> {
+        self.try_apply(term, commands).unwrap()
+    }
+
+    fn try_apply(
+        &mut self,
+        term: u64,
+        commands: Vec<Command>,
+    ) -> Result<Vec<Outcome>, StateMachineError> {
         self.applied += 1;
         let id = EntryId::new(Term::new(term), LogIndex::new(self.applied));
         let bytes = Bundle { commands, ..Bundle::default() }.encode();
-        let reply = self.machine().apply(id, Payload::Command(bytes)).unwrap();
+        let reply = self.machine().apply(id, Payload::Command(bytes))?;
         self.machine().end_of_round();
-        reply::decode(&reply.0).unwrap()
+        Ok(reply::decode(&reply.0).unwrap())
     }
 
     fn state(&self) -> AppliedState {
@@ -67,11 +83,12 @@ impl Replica {
     }
 
     fn checkpoint(&mut self) {
+        self.try_checkpoint().unwrap();
+    }
+
+    fn try_checkpoint(&mut self) -> Result<(), StateMachineError> {
         let state = self.state();
-        if let Some(job) = self.machine().prepare_checkpoint() {
-            job().unwrap();
-        }
-        self.machine().checkpoint(state).unwrap();
+        self.machine().checkpoint(state)
     }
 
     fn view(&mut self) -> View {
@@ -92,11 +109,11 @@ impl Replica {
     }
 }
 
-fn env(dir: &Path) -> StateMachineEnv {
+fn env(dir: &Path, disk: &Arc<dyn Disk>) -> StateMachineEnv {
     StateMachineEnv {
         kv: Store::open(&dir.join("meta")).unwrap(),
         partitions: PartitionEnv {
-            disk: quipu_disk::real(),
+            disk: Arc::clone(disk),
             root_dir: dir.join("partitions"),
             segment: quipu_segment::Config::default(),
         },
@@ -139,10 +156,8 @@ fn small() -> PartitionConfig {
 }
 
 fn base_offset(outcome: &Outcome) -> u64 {
-    match outcome {
-        Outcome::Appended(appended) => appended.base_offset.get(),
-        other => panic!("{other:?}"),
-    }
+    let Outcome::Appended(appended) = outcome else { panic!("{outcome:?}") };
+    appended.base_offset.get()
 }
 
 /// A bundle of anything that may happen, valid or not.
@@ -371,12 +386,16 @@ fn transfer(
 }
 
 fn send(leader: &mut Replica, follower: &mut Replica) -> usize {
-    let source = leader.machine().snapshot().unwrap();
-    let mut receiver = follower.machine().receiver(source.manifest()).unwrap();
-    let bytes = transfer(&*source, &mut *receiver).unwrap();
-    follower.machine().install(leader.state(), receiver).unwrap();
+    try_send(leader, follower).unwrap()
+}
+
+fn try_send(leader: &mut Replica, follower: &mut Replica) -> Result<usize, StateMachineError> {
+    let source = leader.machine().snapshot()?;
+    let mut receiver = follower.machine().receiver(source.manifest())?;
+    let bytes = transfer(&*source, &mut *receiver)?;
+    follower.machine().install(leader.state(), receiver)?;
     follower.applied = leader.applied;
-    bytes
+    Ok(bytes)
 }
 
 /// A leader with some of everything: closed, trimmed, empty and full partitions, producers.
@@ -593,4 +612,93 @@ fn damaged_missing_and_repeated_chunks_are_refused() {
     let mut manifest = source.manifest().to_vec();
     manifest[20] ^= 1;
     assert!(follower.machine().receiver(Bytes::from(manifest)).is_err());
+}
+
+// --- a disk that fails ---
+
+/// What a follower goes through while its power may go: the beginning of the leader's log with two
+/// checkpoints, then a snapshot of the rest.
+fn live_through(
+    log: &[Vec<Command>],
+    leader: &mut Replica,
+    follower: &mut Replica,
+) -> Result<(), StateMachineError> {
+    for (place, bundle) in log[..log.len() / 2].iter().enumerate() {
+        follower.try_apply(1, bundle.clone())?;
+        if place % 10 == 9 {
+            follower.try_checkpoint()?;
+        }
+    }
+    try_send(leader, follower).map(drop)
+}
+
+/// A log with closed, reopened, trimmed and large partitions, and the leader that applied it.
+fn long_log(seed: u64) -> (Vec<Vec<Command>>, Replica) {
+    let mut rng = Rng::seeded(seed);
+    let mut log = vec![(0..6).map(|index| open_with(index, small())).collect()];
+    for _ in 0..50 {
+        let mut bundle = random_bundle(&mut rng);
+        bundle.extend((0..8).map(|fill| append_large(fill.into(), fill)));
+        log.push(bundle);
+    }
+    let mut leader = Replica::new();
+    for bundle in &log {
+        leader.apply(bundle.clone());
+    }
+    (log, leader)
+}
+
+#[test]
+fn a_power_cut_at_any_write_leaves_what_the_log_leads_on_from() {
+    let (log, mut leader) = long_log(1);
+    let expected = leader.view();
+    let whole = FaultyDisk::new(0, Faults::default());
+    let mut follower = Replica::on(Arc::new(whole.clone()));
+    live_through(&log, &mut leader, &mut follower).unwrap();
+    assert_eq!(follower.view(), expected);
+    let changes = whole.mutations();
+    assert!(changes > 100, "{changes} changes of the disk");
+
+    let mut died_in_between = 0;
+    for seed in 0..60 {
+        let cut = 1 + seed * changes / 60;
+        let faults = Faults { power_cut_at: Some(cut), ..Faults::default() };
+        let disk = FaultyDisk::new(seed, faults);
+        let mut follower = Replica::on(Arc::new(disk.clone()));
+        let lived = live_through(&log, &mut leader, &mut follower);
+        follower.machine = None;
+        follower.disk = Arc::new(disk.power_cut());
+        follower.start();
+        let done = usize::try_from(follower.applied).unwrap();
+        died_in_between += usize::from(lived.is_err() && done > 0);
+        for bundle in &log[done..] {
+            follower.apply(bundle.clone());
+        }
+        assert_eq!(follower.view(), expected, "power cut at change {cut} of {changes}");
+        assert_eq!(follower.stages(), 0);
+    }
+    assert!(died_in_between > 20, "{died_in_between} cuts behind a checkpoint");
+}
+
+#[test]
+fn a_failed_flush_is_an_error_and_the_old_checkpoint_stays() {
+    let (log, _leader) = long_log(2);
+    let disk = FaultyDisk::new(7, Faults::default());
+    let mut replica = Replica::on(Arc::new(disk.clone()));
+    for bundle in &log[..10] {
+        replica.apply(bundle.clone());
+    }
+    replica.checkpoint();
+    let before = replica.view();
+    for bundle in &log[10..] {
+        replica.apply(bundle.clone());
+    }
+    disk.set_faults(Faults { sync_fails_at: Some(2), ..Faults::default() });
+    let error = replica.try_checkpoint().unwrap_err();
+    assert!(error.to_string().contains("flush partition"), "{error}");
+    replica.machine = None;
+    replica.disk = Arc::new(disk.power_cut());
+    replica.start();
+    assert_eq!(replica.applied, 10);
+    assert_eq!(replica.view(), before);
 }

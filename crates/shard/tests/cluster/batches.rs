@@ -24,7 +24,7 @@ pub(crate) fn of_producer(producer: i64, sequence: i32, is_plain: bool) -> Valid
 }
 
 fn build(producer: (i64, i16, i32), count: i32, padding: usize) -> ValidatedBatch {
-    let records = usize::try_from(count).unwrap() * 8 + padding;
+    let records = usize::try_from(count).expect("positive") * 8 + padding;
     let mut body = BytesMut::new();
     body.put_i16(0);
     body.put_i32(count - 1);
@@ -37,10 +37,10 @@ fn build(producer: (i64, i16, i32), count: i32, padding: usize) -> ValidatedBatc
     body.put_bytes(0x11, records);
     let mut bytes = BytesMut::new();
     bytes.put_i64(0);
-    bytes.put_i32(i32::try_from(HEADER_BYTES + records - 12).unwrap());
+    bytes.put_i32(i32::try_from(HEADER_BYTES + records - 12).expect("small"));
     bytes.put_i32(-1);
     bytes.put_u8(2);
     bytes.put_u32(crc32c::crc32c(&body));
     bytes.extend_from_slice(&body);
-    ValidatedBatch::parse(bytes.freeze()).unwrap()
+    ValidatedBatch::parse(bytes.freeze()).expect("well-formed")
 }

@@ -58,11 +58,11 @@ pub(crate) async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<
 }
 
 fn node_id(place: usize) -> NodeId {
-    NodeId::new(u64::try_from(place).unwrap() + 1)
+    NodeId::new(u64::try_from(place).expect("small") + 1)
 }
 
 fn replica_id(place: usize) -> ReplicaId {
-    ReplicaId::new(u64::try_from(place).unwrap() + 11)
+    ReplicaId::new(u64::try_from(place).expect("small") + 11)
 }
 
 impl Cluster {
@@ -108,7 +108,7 @@ impl Cluster {
         let identity = PeerIdentity {
             cluster: ClusterId::from_bytes([1; 16]),
             node: node_id(place),
-            directory: DirectoryId::from_bytes([u8::try_from(place).unwrap(); 16]),
+            directory: DirectoryId::from_bytes([u8::try_from(place).expect("small"); 16]),
             incarnation: Incarnation::new(self.starts),
         };
         // Little is kept behind a checkpoint, so that a lagging node needs a snapshot.

@@ -8,20 +8,13 @@ fn bomb() -> Vec<u8> {
 
 #[test]
 fn members_in_a_row_are_one_stream() {
-    let stream = [
-        compressed(Codec::Gzip, b"one "),
-        compressed(Codec::Gzip, b"two"),
-    ]
-    .concat();
+    let stream = [compressed(Codec::Gzip, b"one "), compressed(Codec::Gzip, b"two")].concat();
     assert_eq!(read(Codec::Gzip, stream, LIMIT).unwrap(), "one two");
 }
 
 #[test]
 fn a_gibibyte_is_refused() {
-    let expected = DecompressError::TooLarge {
-        codec: Codec::Gzip,
-        limit: LIMIT,
-    };
+    let expected = DecompressError::TooLarge { codec: Codec::Gzip, limit: LIMIT };
     assert_eq!(read(Codec::Gzip, bomb(), LIMIT), Err(expected));
 }
 
@@ -33,9 +26,6 @@ fn wrong_sums_and_sizes_are_refused() {
         let at = bytes.len() - back;
         bytes[at] ^= 1;
         let refused = read(Codec::Gzip, bytes, LIMIT);
-        assert!(
-            matches!(refused, Err(DecompressError::Corrupt { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(DecompressError::Corrupt { .. })), "{refused:?}");
     }
 }

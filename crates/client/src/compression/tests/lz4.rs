@@ -37,10 +37,7 @@ fn the_written_flags_are_those_of_kafka() {
 fn a_gibibyte_is_refused() {
     let block = block(&vec![0; 4 * MIB]);
     let bomb = frame(0x60, &[], &vec![&block[..]; 256]);
-    let expected = DecompressError::TooLarge {
-        codec: Codec::Lz4,
-        limit: LIMIT,
-    };
+    let expected = DecompressError::TooLarge { codec: Codec::Lz4, limit: LIMIT };
     assert_eq!(refused(bomb), expected);
     let lie = frame(0x68, &(1_u64 << 30).to_le_bytes(), &[&[0; 1_000]]);
     assert_eq!(refused(lie), expected);
@@ -82,14 +79,8 @@ fn wrong_flags_sizes_and_blocks_are_refused() {
         ("version 0", frame(0x20, &[], &[&x])),
         ("version 2", frame(0xA0, &[], &[&x])),
         ("reserved flag", frame(0x62, &[], &[&x])),
-        (
-            "content size too low",
-            frame(0x68, &0_u64.to_le_bytes(), &[&x]),
-        ),
-        (
-            "content size too high",
-            frame(0x68, &2_u64.to_le_bytes(), &[&x]),
-        ),
+        ("content size too low", frame(0x68, &0_u64.to_le_bytes(), &[&x])),
+        ("content size too high", frame(0x68, &2_u64.to_le_bytes(), &[&x])),
         ("no lz4 block", frame(0x60, &[], &[&[0xFF; 40]])),
         ("reserved size", {
             let mut stream = frame(0x60, &[], &[&x]);
@@ -104,10 +95,7 @@ fn wrong_flags_sizes_and_blocks_are_refused() {
     ];
     for (name, stream) in corrupt {
         let error = refused(stream);
-        assert!(
-            matches!(error, DecompressError::Corrupt { .. }),
-            "{name}: {error}"
-        );
+        assert!(matches!(error, DecompressError::Corrupt { .. }), "{name}: {error}");
     }
     let dictionary = frame(0x61, &[1, 2, 3, 4], &[&x]);
     assert_eq!(refused(dictionary), DecompressError::Dictionary { codec });

@@ -28,38 +28,23 @@ fn raw_blocks_and_framed_ones_are_read() {
 #[test]
 fn a_gibibyte_declared_by_a_kibibyte_is_refused() {
     let lie = [&[0x80, 0x80, 0x80, 0x80, 0x04][..], &[0; 1_019]].concat();
-    let expected = DecompressError::TooLarge {
-        codec: Codec::Snappy,
-        limit: LIMIT,
-    };
-    assert_eq!(
-        read(Codec::Snappy, lie.clone(), LIMIT),
-        Err(expected.clone())
-    );
+    let expected = DecompressError::TooLarge { codec: Codec::Snappy, limit: LIMIT };
+    assert_eq!(read(Codec::Snappy, lie.clone(), LIMIT), Err(expected.clone()));
     assert_eq!(read(Codec::Snappy, framed(&[lie]), LIMIT), Err(expected));
 }
 
 #[test]
 fn many_blocks_that_fit_alone_are_refused_together() {
     let block = raw(&vec![0; LIMIT]);
-    let expected = DecompressError::TooLarge {
-        codec: Codec::Snappy,
-        limit: LIMIT,
-    };
-    assert_eq!(
-        read(Codec::Snappy, framed(&vec![block; 256]), LIMIT),
-        Err(expected)
-    );
+    let expected = DecompressError::TooLarge { codec: Codec::Snappy, limit: LIMIT };
+    assert_eq!(read(Codec::Snappy, framed(&vec![block; 256]), LIMIT), Err(expected));
 }
 
 #[test]
 fn lies_below_the_limit_are_refused_without_their_memory() {
     let lie = [&[0x80, 0x80, 0x80, 0x01][..], &[0; 16]].concat();
     let reason = "block of 20 bytes declares 2097152".to_owned();
-    let expected = DecompressError::Corrupt {
-        codec: Codec::Snappy,
-        reason,
-    };
+    let expected = DecompressError::Corrupt { codec: Codec::Snappy, reason };
     assert_eq!(read(Codec::Snappy, lie, LIMIT), Err(expected));
 }
 
@@ -68,13 +53,8 @@ fn a_frame_of_the_future_and_a_chunk_beyond_the_end_are_refused() {
     let mut future = framed(&[raw(b"x")]);
     future[15] = 2;
     let refused = read(Codec::Snappy, future, LIMIT);
-    assert!(
-        matches!(refused, Err(DecompressError::Corrupt { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(DecompressError::Corrupt { .. })), "{refused:?}");
     let beyond = [HEADER, &u32::MAX.to_be_bytes(), b"x"].concat();
-    let expected = DecompressError::Truncated {
-        codec: Codec::Snappy,
-    };
+    let expected = DecompressError::Truncated { codec: Codec::Snappy };
     assert_eq!(read(Codec::Snappy, beyond, LIMIT), Err(expected));
 }

@@ -20,18 +20,9 @@ fn frame(window_log: u8, blocks: &[[u8; 4]]) -> Vec<u8> {
 fn a_gibibyte_is_refused() {
     let mut blocks = vec![run(128 << 10, false); 8_192];
     blocks.push(run(0, true));
-    let expected = Err(DecompressError::TooLarge {
-        codec: Codec::Zstd,
-        limit: LIMIT,
-    });
+    let expected = Err(DecompressError::TooLarge { codec: Codec::Zstd, limit: LIMIT });
     assert_eq!(read(Codec::Zstd, frame(17, &blocks), LIMIT), expected);
-    let declared = [
-        &MAGIC[..],
-        &[0xE0],
-        &(1_u64 << 30).to_le_bytes(),
-        &[0; 1_000],
-    ]
-    .concat();
+    let declared = [&MAGIC[..], &[0xE0], &(1_u64 << 30).to_le_bytes(), &[0; 1_000]].concat();
     assert_eq!(read(Codec::Zstd, declared, LIMIT), expected);
 }
 
@@ -46,10 +37,7 @@ fn streams_without_a_declared_size_are_read() {
 #[test]
 fn a_huge_window_is_no_reason_to_refuse() {
     let blocks = [run(10, true)];
-    assert_eq!(
-        read(Codec::Zstd, frame(31, &blocks), LIMIT).unwrap(),
-        "xxxxxxxxxx"
-    );
+    assert_eq!(read(Codec::Zstd, frame(31, &blocks), LIMIT).unwrap(), "xxxxxxxxxx");
 }
 
 #[test]
@@ -58,10 +46,7 @@ fn sizes_that_contradict_the_blocks_are_refused() {
         let head = [&MAGIC[..], &[0xE0], &declared.to_le_bytes()].concat();
         let stream = [head, run(10, true).to_vec()].concat();
         let error = read(Codec::Zstd, stream, LIMIT).expect_err("a lie");
-        assert!(
-            matches!(error, DecompressError::Corrupt { .. }),
-            "{declared}: {error}"
-        );
+        assert!(matches!(error, DecompressError::Corrupt { .. }), "{declared}: {error}");
     }
 }
 

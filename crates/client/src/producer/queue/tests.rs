@@ -103,7 +103,9 @@ fn a_batch_in_doubt_never_changes_its_id() {
     assert!(!queue.needs_identity());
     assert_eq!(send(&mut queue), [(1, 1)], "its old sequence");
     let settled = queue.answer::<()>(1, 0, Verdict::Gap(gap())).expect("settled");
-    assert!(matches!(settled.outcome, Outcome::Refused(error) if error.effect() == Effect::Unknown));
+    assert!(
+        matches!(settled.outcome, Outcome::Refused(error) if error.effect() == Effect::Unknown)
+    );
 }
 
 #[test]

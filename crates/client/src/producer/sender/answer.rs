@@ -7,7 +7,9 @@ use quipu_types::{Effect, ErrorCode, NodeId, Retry, TimestampMs};
 
 use super::super::delivery::Stored;
 use super::super::queue::Verdict;
-use super::{Key, SILENT, STREAM_TIMEOUT, Sender};
+use super::node::Unanswered;
+use super::{GRACE, Key, SILENT, Sender, with_effect};
+use crate::channels::Class;
 use crate::link::{LinkEvent, LinkId};
 use crate::{Error, backoff};
 
@@ -29,6 +31,7 @@ impl Sender {
         }
         let Some(unanswered) = node.unanswered.remove(&answer.request_id) else { return };
         node.failures = 0;
+        node.answered_at = self.inbox.now();
         self.ready.extend(node.stalled.drain(..));
         let whole = answer.error.map(|error| Error::from_proto(error, address));
         let mut results = answer.results.into_iter();
@@ -55,9 +58,16 @@ impl Sender {
             }
             Err(error) => self.judge(key, now, error),
         };
+        let gone = match &verdict {
+            Verdict::Refused(error) if error.is_not_found() => Some(error.clone()),
+            Verdict::Refused(_) | Verdict::Stored(_) | Verdict::Again(_) | Verdict::Gap(_) => None,
+        };
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         if let Some(settled) = partition.queue.answer(number, link, verdict) {
             partition.settle(&self.inbox, settled, self.config.delivery_timeout);
+        }
+        if let Some(error) = gone {
+            self.refuse_all(key, |effect| with_effect(error.clone(), effect));
         }
         self.ready.push_back(key);
     }
@@ -77,10 +87,8 @@ impl Sender {
                 log_append_time: None,
             });
         }
-        let is_gap = matches!(
-            code,
-            Some(ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducer)
-        );
+        let is_gap =
+            matches!(code, Some(ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducer));
         if is_gap && effect == Effect::None {
             partition.failed(now, Duration::ZERO, error.clone());
             return Verdict::Gap(error);
@@ -88,7 +96,7 @@ impl Sender {
         let is_unknown_topic = error.is_not_found();
         if is_unknown_topic && partition.failures < UNKNOWN_TOPIC_ATTEMPTS {
             partition.failed(now, Duration::ZERO, error);
-            partition.leader = None;
+            partition.leave();
             view.want_refresh();
             return Verdict::Again(effect);
         }
@@ -106,7 +114,7 @@ impl Sender {
             }
             Retry::After(pause) => {
                 if code.is_some_and(|code| (2001..3000).contains(&code.number())) {
-                    partition.leader = None;
+                    partition.leave();
                     view.want_refresh();
                 }
                 partition.failed(now, pause, error);
@@ -135,46 +143,47 @@ impl Sender {
         }
         for partition in self.partitions.values_mut() {
             if partition.leader == Some(link.node) {
-                partition.leader = None;
+                partition.leave();
             }
         }
         self.client.view.want_refresh();
     }
 
-    /// Streams whose server says nothing: somebody else may lead by now, or it hangs.
+    /// Streams whose server says nothing: somebody else may lead by now, or it hangs. One that
+    /// answers slowly is not silent: to come again would only add to its load.
     pub(super) fn look_for_silent(&mut self, now: Duration) {
-        let silent: Vec<(LinkId, Duration)> = self
-            .nodes
-            .values()
-            .filter_map(|node| {
-                let waited = now.saturating_sub(node.silent_since()?.sent_at);
-                Some((node.route()?, waited)).filter(|_| waited >= SILENT)
-            })
-            .collect();
-        for (link, waited) in silent {
-            self.client.view.want_refresh();
-            if waited >= STREAM_TIMEOUT || self.is_deposed(link.node) {
-                let seconds = waited.as_secs_f64();
-                let why = format!("node {} gave no answer for {seconds:.1} s", link.node);
-                let address = self.client.view.load().nodes.get(&link.node).cloned();
-                let address = address.unwrap_or_default();
-                let error = Error::stream_ended("produce to", &address, &why);
-                self.client.channels.forget(&address, crate::channels::Class::Produce);
-                self.on_down(link, &error, true);
+        let answer_due = self.request_timeout() + GRACE;
+        let delivery_due = self.config.delivery_timeout + GRACE;
+        let mut given_up = Vec::new();
+        for node in self.nodes.values() {
+            let (Some(link), Some(oldest)) = (node.route(), node.oldest()) else { continue };
+            let silent = now.saturating_sub(oldest.sent_at.max(node.answered_at));
+            let waited = now.saturating_sub(oldest.sent_at);
+            if silent >= SILENT {
+                self.client.view.want_refresh();
             }
+            let is_deposed = silent >= SILENT && self.is_deposed(link.node, oldest);
+            if is_deposed || silent >= answer_due || waited >= delivery_due {
+                given_up.push((link, waited));
+            }
+        }
+        for (link, waited) in given_up {
+            let why =
+                format!("node {} gave no answer for {:.1} s", link.node, waited.as_secs_f64());
+            let address = self.client.view.load().nodes.get(&link.node).cloned();
+            let address = address.unwrap_or_default();
+            self.client.channels.forget(&address, Class::Produce);
+            self.on_down(link, &Error::stream_ended("produce to", &address, &why), true);
         }
     }
 
-    /// Others lead what was sent to this node, as far as is known now.
-    fn is_deposed(&self, node: NodeId) -> bool {
-        let oldest = self.nodes.get(&node).and_then(|node| node.silent_since());
-        oldest.is_some_and(|oldest| {
-            oldest.batches.iter().any(|(key, _)| {
-                let partition = self.partitions.get(key);
-                let name = partition.map(|partition| &partition.buffer.topic.name);
-                let topic = name.and_then(|name| self.client.view.topic(name));
-                topic.and_then(|topic| topic.leader(key.1)).is_some_and(|leader| leader != node)
-            })
+    /// Another node leads what was sent to this one, as far as is known now.
+    fn is_deposed(&self, node: NodeId, oldest: &Unanswered) -> bool {
+        oldest.batches.iter().any(|(key, _)| {
+            let partition = self.partitions.get(key);
+            let name = partition.map(|partition| &partition.buffer.topic.name);
+            let topic = name.and_then(|name| self.client.view.topic(name));
+            topic.and_then(|topic| topic.leader(key.1)).is_some_and(|leader| leader != node)
         })
     }
 }

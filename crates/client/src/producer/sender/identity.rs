@@ -30,14 +30,7 @@ pub(super) struct Identities {
 impl Identities {
     pub(super) fn new() -> Self {
         let (sender, receiver) = mpsc::channel(1);
-        Self {
-            current: None,
-            is_asked: false,
-            failures: 0,
-            waiting: Vec::new(),
-            sender,
-            receiver,
-        }
+        Self { current: None, is_asked: false, failures: 0, waiting: Vec::new(), sender, receiver }
     }
 
     pub(super) async fn told(&mut self) -> Option<Told> {
@@ -95,11 +88,8 @@ impl Sender {
 }
 
 async fn ask(client: &Shared) -> Told {
-    let call = Call {
-        action: "get a producer id".to_owned(),
-        target: Target::Any,
-        is_repeatable: true,
-    };
+    let call =
+        Call { action: "get a producer id".to_owned(), target: Target::Any, is_repeatable: true };
     let (answer, from) = client
         .call(&call, v1::InitProducerRequest::default(), |channel, request| async move {
             log_service(channel).init_producer(request).await

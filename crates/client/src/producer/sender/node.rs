@@ -37,6 +37,7 @@ pub(super) struct Node {
     pub(super) unanswered: BTreeMap<u64, Unanswered>,
     /// Partitions that wait for room on the stream.
     pub(super) stalled: Vec<Key>,
+    pub(super) answered_at: Duration,
     /// Streams that broke since the last answer.
     pub(super) failures: u32,
     pub(super) not_before: Duration,
@@ -94,8 +95,8 @@ impl Node {
         unanswered.into_values().flat_map(|it| it.batches).map(|(key, _)| key).collect()
     }
 
-    /// Since when the oldest request waits for its answer.
-    pub(super) fn silent_since(&self) -> Option<&Unanswered> {
+    /// The oldest request without an answer.
+    pub(super) fn oldest(&self) -> Option<&Unanswered> {
         self.unanswered.values().next()
     }
 }

@@ -29,11 +29,11 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Closes an open batch. Where its records cannot be compressed, it comes back to be failed.
-    pub(super) fn finish(open: OpenBatch, codec: Codec) -> Result<Self, (Self, Error)> {
+    pub(super) fn finish(open: OpenBatch, codec: Codec) -> Result<Self, Box<(Self, Error)>> {
         let (builder, batch) = Self::split(open);
         match compression::finish(builder, codec) {
             Ok(bytes) => Ok(Self { bytes: Some(bytes), ..batch }),
-            Err(error) => Err((batch, Error::invalid(error.to_string()))),
+            Err(error) => Err(Box::new((batch, Error::invalid(error.to_string())))),
         }
     }
 
@@ -84,6 +84,8 @@ pub(super) struct Partition {
     pub(super) queue: Queue<Batch, LinkId>,
     /// Stays until it fails: knowledge that arrives meanwhile may be older.
     pub(super) leader: Option<NodeId>,
+    /// Who led when it failed last: to be told the same again is no news.
+    pub(super) left: Option<NodeId>,
     /// The producer id used last.
     pub(super) spent: Option<ProducerId>,
     /// Attempts that failed since the last success.
@@ -98,6 +100,7 @@ impl Partition {
             buffer,
             queue: Queue::new(config.max_in_flight, config.is_idempotent),
             leader: None,
+            left: None,
             spent: None,
             failures: 0,
             not_before: Duration::ZERO,
@@ -146,7 +149,13 @@ impl Partition {
         self.leader = Some(leader);
     }
 
+    /// Its leader failed: the next attempt asks the view again.
+    pub(super) fn leave(&mut self) {
+        self.left = self.leader.take().or(self.left);
+    }
+
     pub(super) fn succeeded(&mut self) {
+        self.left = None;
         self.failures = 0;
         self.not_before = Duration::ZERO;
     }

@@ -1,6 +1,6 @@
 //! What servers said, or did not say, and what follows.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,17 +63,15 @@ impl Fetcher {
             }
             return Ok(());
         }
-        let silent = asked.iter().filter(|index| {
-            !answer.partitions.iter().any(|fetched| fetched.partition == **index)
-        });
-        for index in silent {
-            if let Some(partition) = self.partitions.get_mut(index) {
-                partition.succeeded();
+        let mut silent: BTreeSet<u32> = asked.into_iter().collect();
+        for fetched in answer.partitions {
+            if silent.remove(&fetched.partition) {
+                self.on_fetched(fetched, address, output)?;
             }
         }
-        for fetched in answer.partitions {
-            if asked.contains(&fetched.partition) {
-                self.on_fetched(fetched, address, output)?;
+        for index in silent {
+            if let Some(partition) = self.partitions.get_mut(&index) {
+                partition.succeeded();
             }
         }
         Ok(())
@@ -123,7 +121,7 @@ impl Fetcher {
         let view = &self.client.view;
         if error.is_not_found() && partition.failures < UNKNOWN_TOPIC_ATTEMPTS {
             partition.failed(now, Duration::ZERO, error);
-            partition.leader = None;
+            partition.leave();
             view.want_refresh();
             return Ok(());
         }
@@ -134,12 +132,14 @@ impl Fetcher {
                 }
                 return Err(error);
             }
+            // The caller wants this node and no other.
+            Retry::At(_) if self.config.node.is_some() => return Err(error),
             Retry::At(leader) => {
                 view.set_leader(&self.topic.name, index, leader);
                 partition.redirected(now, leader, error);
             }
             Retry::After(pause) => {
-                partition.leader = None;
+                partition.leave();
                 view.want_refresh();
                 partition.failed(now, pause, error);
             }
@@ -149,10 +149,7 @@ impl Fetcher {
 
     fn out_of_range(&mut self, fetched: &v1::FetchedPartition, error: &Error) -> Result<()> {
         let Some(partition) = self.partitions.get_mut(&fetched.partition) else { return Ok(()) };
-        let field = |name: &str, otherwise: u64| match error {
-            Error::Server(error) => error.number(name).unwrap_or(otherwise),
-            _ => otherwise,
-        };
+        let field = |name: &str, otherwise: u64| error.number(name).unwrap_or(otherwise);
         let out_of_range = OffsetOutOfRange {
             topic: self.topic.name.clone(),
             partition: fetched.partition,
@@ -187,7 +184,7 @@ impl Fetcher {
         }
         for partition in self.partitions.values_mut() {
             if partition.leader == Some(link.node) {
-                partition.leader = None;
+                partition.leave();
             }
         }
         self.client.view.want_refresh();
@@ -201,7 +198,9 @@ impl Fetcher {
         for (index, partition) in &mut self.partitions {
             let leader = known.leader(*index);
             match partition.leader {
-                None if leader.is_some() => partition.not_before = partition.not_before.min(now),
+                None if leader.is_some() && leader != partition.left => {
+                    partition.not_before = partition.not_before.min(now);
+                }
                 Some(current)
                     if !partition.is_asked
                         && leader.is_some_and(|leader| leader != current)
@@ -244,9 +243,7 @@ impl Fetcher {
     fn is_deposed(&self, node: NodeId, indexes: &[u32]) -> bool {
         let Some(known) = self.client.view.topic(&self.topic.name) else { return false };
         self.config.node.is_none()
-            && indexes
-                .iter()
-                .any(|index| known.leader(*index).is_some_and(|leader| leader != node))
+            && indexes.iter().any(|index| known.leader(*index).is_some_and(|leader| leader != node))
     }
 }
 
@@ -255,8 +252,7 @@ fn split(mut records: Bytes, from: u64) -> Result<(VecDeque<ValidatedBatch>, u64
     let mut batches = VecDeque::new();
     let mut next = from;
     while !records.is_empty() {
-        let batch =
-            ValidatedBatch::split_first(&mut records).map_err(|error| error.to_string())?;
+        let batch = ValidatedBatch::split_first(&mut records).map_err(|error| error.to_string())?;
         let base = batch.header().base_offset.get();
         let is_next = if batches.is_empty() { base <= next } else { base == next };
         let after = base + u64::from(batch.record_count());

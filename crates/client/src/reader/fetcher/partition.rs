@@ -17,6 +17,8 @@ pub(super) struct Partition {
     pub(super) is_asked: bool,
     /// Stays until it fails or goes silent: knowledge that arrives meanwhile may be older.
     pub(super) leader: Option<NodeId>,
+    /// Who led when it failed last: to be told the same again is no news.
+    pub(super) left: Option<NodeId>,
     /// When records came last.
     pub(super) fed_at: Duration,
     pub(super) not_before: Duration,
@@ -33,6 +35,7 @@ impl Partition {
             end: bounds.end,
             is_asked: false,
             leader: None,
+            left: None,
             fed_at: Duration::ZERO,
             not_before: Duration::ZERO,
             failures: 0,
@@ -45,7 +48,13 @@ impl Partition {
         self.end.is_some_and(|end| self.position >= end)
     }
 
+    /// Its leader failed: the next attempt asks the view again.
+    pub(super) fn leave(&mut self) {
+        self.left = self.leader.take().or(self.left);
+    }
+
     pub(super) fn succeeded(&mut self) {
+        self.left = None;
         self.failures = 0;
         self.not_before = Duration::ZERO;
         self.failing_since = None;

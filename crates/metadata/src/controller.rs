@@ -1,0 +1,151 @@
+//! What the leader of the metadata group sees to.
+//!
+//! The task runs on every node and acts only where the group is led. All it does is propose
+//! commands and ask for transfers; both are harmless when two nodes believe to lead.
+
+mod home;
+mod liveness;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quipu_consensus::{ChangeMembersError, Consensus, Group, Role};
+use quipu_runtime::{Clock, Deadline};
+use quipu_types::{NodeId, ReplicaId, ShardId};
+
+use crate::command::{Command, Outcome};
+use crate::error::MetadataError;
+use crate::handle::Metadata;
+use crate::identity::Identity;
+use crate::image::Image;
+use crate::metrics;
+use crate::placement::Rule;
+use crate::state_machine;
+use home::Homecoming;
+use liveness::Liveness;
+
+/// Looks again this often, for what no image announces: nodes that come and go.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long one step may take.
+const STEP_WAIT: Duration = Duration::from_secs(5);
+
+/// The controller of one node.
+pub(crate) struct Controller {
+    pub(crate) identity: Identity,
+    pub(crate) metadata: Metadata,
+    pub(crate) consensus: Arc<Consensus>,
+    pub(crate) clock: Clock,
+    pub(crate) shards_per_node: u32,
+}
+
+impl Controller {
+    /// Follows images and leadership until cancelled.
+    pub(crate) async fn run(self) {
+        let mut images = self.metadata.watch();
+        let mut liveness = Liveness::default();
+        let mut homecoming = Homecoming::default();
+        loop {
+            let image = Arc::clone(&images.borrow_and_update());
+            self.observe(&image, &mut liveness);
+            let group = self.led_group();
+            metrics::controller_is_leader(group.is_some());
+            match group {
+                Some(group) => {
+                    self.act(&group, &image).await;
+                    homecoming.step(&self, &image, &liveness).await;
+                }
+                None => homecoming = Homecoming::default(),
+            }
+            // An image that came meanwhile wakes at once.
+            let _ = tokio::time::timeout(INTERVAL, images.changed()).await;
+        }
+    }
+
+    /// The metadata group, if this node leads it and knows all that was decided before.
+    fn led_group(&self) -> Option<Group> {
+        let group = self.consensus.group(ShardId::METADATA)?;
+        let role = group.status().borrow().role;
+        (role == Role::Leader { is_ready: true }).then_some(group)
+    }
+
+    /// Keeps connections to all nodes, and a record of who answers.
+    fn observe(&self, image: &Image, liveness: &mut Liveness) {
+        for node in image.nodes.keys() {
+            self.consensus.connect_peer(*node);
+        }
+        let consensus = &self.consensus;
+        let now = self.clock.monotonic();
+        let alive =
+            liveness.observe(image.nodes.keys(), |node| consensus.is_alive(node), now);
+        metrics::cluster_nodes(alive, image.nodes.len().saturating_sub(alive));
+    }
+
+    async fn act(&self, group: &Group, image: &Image) {
+        if !image.is_formed() {
+            self.form().await;
+            return;
+        }
+        self.add_learners(group, image).await;
+        if let Some(class) = class_to_grow(image) {
+            self.create_shards(class).await;
+        }
+    }
+
+    /// The first command of all. The founders were agreed upon before the group was formed.
+    async fn form(&self) {
+        let command = Command::FormCluster {
+            cluster: self.identity.cluster(),
+            founders: self.identity.founders(),
+            shards_per_node: self.shards_per_node,
+        };
+        match self.propose(command).await {
+            Ok(_) => tracing::info!(cluster = %self.identity.cluster(), "the cluster is formed"),
+            Err(error) => tracing::warn!(%error, "the cluster is not formed yet; trying again"),
+        }
+    }
+
+    /// Nodes without a vote follow as learners: so they hold the image too.
+    async fn add_learners(&self, group: &Group, image: &Image) {
+        let members: Vec<NodeId> = group.members().iter().map(|member| member.node).collect();
+        let missing = image.nodes.keys().filter(|node| !members.contains(node));
+        for node in missing.filter(|node| self.consensus.is_alive(**node)) {
+            match group.add_learner(ReplicaId::new(node.get()), *node).await {
+                Ok(()) => tracing::info!(%node, "node follows the metadata from now on"),
+                Err(ChangeMembersError::NotLeader { .. } | ChangeMembersError::Stopped) => return,
+                Err(
+                    error @ (ChangeMembersError::Refused(_) | ChangeMembersError::LeadershipLost),
+                ) => tracing::debug!(%node, %error, "node does not follow the metadata yet"),
+            }
+        }
+    }
+
+    async fn create_shards(&self, class: u8) {
+        match self.propose(Command::CreateShards { class, rule: Rule::LeastLoaded }).await {
+            Ok(Outcome::ShardsCreated(shards)) => {
+                tracing::info!(class, count = shards.len(), "created shards");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(class, %error, "shards are not created; trying again"),
+        }
+    }
+
+    async fn propose(&self, command: Command) -> Result<Outcome, MetadataError> {
+        self.metadata.propose(command, Deadline::after(&self.clock, STEP_WAIT)).await
+    }
+}
+
+/// A class that lacks shards: the cluster's default, or one that a topic asked for, after nodes
+/// joined. None before all founders have registered: their shards are to be made together.
+fn class_to_grow(image: &Image) -> Option<u8> {
+    if !image.founders.keys().all(|node| image.nodes.contains_key(node)) {
+        return None;
+    }
+    let mut classes: Vec<u8> = image.shards.values().map(|shard| shard.class).collect();
+    classes.push(image.default_replication());
+    classes.sort_unstable();
+    classes.dedup();
+    let lacks = |class: &u8| {
+        !state_machine::missing_shards(image, *class, Rule::LeastLoaded).is_empty()
+    };
+    classes.into_iter().find(lacks)
+}

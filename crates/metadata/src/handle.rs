@@ -1,0 +1,334 @@
+//! What the other crates hold: read the image, propose changes from any node.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quipu_consensus::{Consensus, ProposeError, Role};
+use quipu_runtime::{Clock, Deadline};
+use quipu_types::{
+    Effect, MetadataVersion, NodeId, ShardId, TopicId, TopicName, limits,
+};
+use tokio::sync::watch;
+
+use crate::command::{Answer, Command, NewTopic, NodeRegistration, Outcome};
+use crate::error::MetadataError;
+use crate::image::{Image, TopicRecord};
+use crate::placement::Rule;
+use crate::refusal::Refusal;
+use crate::replica::Images;
+use crate::state_machine::{self, State};
+use crate::topic_config::{ConfigKey, Setting};
+
+/// Pause between attempts: well below an election, well above a round trip.
+const PAUSE: Duration = Duration::from_millis(25);
+/// How long one attempt may take before another leader is looked for: a node that was paused
+/// keeps its connections.
+const ATTEMPT_WAIT: Duration = Duration::from_secs(3);
+
+/// The metadata of the cluster, from any of its nodes. Cheap to clone.
+#[derive(Clone)]
+pub struct Metadata {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    images: Images,
+    consensus: Arc<Consensus>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metadata").field("images", &self.inner.images).finish_non_exhaustive()
+    }
+}
+
+impl Metadata {
+    pub(crate) fn new(images: Images, consensus: Arc<Consensus>, clock: Clock) -> Self {
+        Self { inner: Arc::new(Inner { images, consensus, clock }) }
+    }
+
+    /// The latest image here. Takes no lock.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        self.inner.images.image()
+    }
+
+    /// Follows the images; a slow reader skips to the latest.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Image>> {
+        self.inner.images.watch()
+    }
+
+    /// Whether this node leads the metadata group and knows all that was decided before.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        let group = self.inner.consensus.group(ShardId::METADATA);
+        group.is_some_and(|group| {
+            group.status().borrow().role == Role::Leader { is_ready: true }
+        })
+    }
+
+    /// The node that leads the metadata group, as last heard.
+    #[must_use]
+    pub fn controller(&self) -> Option<NodeId> {
+        self.inner.consensus.leader_hint(ShardId::METADATA).map(|hint| hint.node)
+    }
+
+    /// Proposes a change to the metadata group, wherever it is led, and tries again until the
+    /// deadline: every command is harmless when it arrives twice.
+    ///
+    /// On return the image here shows the outcome, unless the deadline passed first.
+    ///
+    /// Dropping the future does not take the change back.
+    ///
+    /// # Errors
+    /// [`MetadataError::effect`] says whether it may have happened.
+    pub async fn propose(
+        &self,
+        command: Command,
+        deadline: Deadline,
+    ) -> Result<Outcome, MetadataError> {
+        self.settle(command, deadline).await.map_err(|failed| failed.error)
+    }
+
+    async fn settle(&self, command: Command, deadline: Deadline) -> Result<Outcome, Failed> {
+        let bytes = command.encode();
+        // Whether an earlier attempt may have arrived.
+        let mut is_unsure = false;
+        let mut leader = None;
+        for attempt in 0_usize.. {
+            if let Some(node) = leader.take().or_else(|| self.candidate(attempt)) {
+                let clock = &self.inner.clock;
+                let attempt = deadline.earlier(Deadline::after(clock, ATTEMPT_WAIT));
+                let consensus = &self.inner.consensus;
+                let reply = consensus.forward(node, ShardId::METADATA, bytes.clone(), attempt).await;
+                match reply {
+                    Ok(reply) => return self.answered(&reply.0, is_unsure, deadline).await,
+                    Err(ProposeError::TooLarge { bytes, max }) => {
+                        return Err(Failed::new(MetadataError::TooLarge { bytes, max }, is_unsure));
+                    }
+                    Err(error) => {
+                        tracing::debug!(%node, %error, "a metadata change was not taken; again");
+                        is_unsure |= error.effect() == Effect::Unknown;
+                        leader = named_leader(&error, node);
+                    }
+                }
+            }
+            if deadline.is_past(&self.inner.clock) {
+                let error = if is_unsure {
+                    MetadataError::Deadline
+                } else {
+                    MetadataError::ControllerUnavailable
+                };
+                return Err(Failed::new(error, is_unsure));
+            }
+            if leader.is_none() {
+                tokio::time::sleep(PAUSE.min(deadline.remaining(&self.inner.clock))).await;
+            }
+        }
+        unreachable!("there is always another attempt")
+    }
+
+    /// Whom to ask: the leader as last heard. A node that nobody tells (it joins, and its address
+    /// is not known yet) or that heard wrong asks the others in turn, who name the leader.
+    fn candidate(&self, attempt: usize) -> Option<NodeId> {
+        let heard = self.controller().filter(|_| attempt % 4 != 3);
+        heard.or_else(|| {
+            let peers = self.inner.consensus.peers();
+            let connected: Vec<NodeId> = peers
+                .iter()
+                .filter(|peer| peer.is_connected)
+                .map(|peer| peer.node)
+                .collect();
+            connected.get(attempt % connected.len().max(1)).copied()
+        })
+    }
+
+    async fn answered(
+        &self,
+        reply: &[u8],
+        is_unsure: bool,
+        deadline: Deadline,
+    ) -> Result<Outcome, Failed> {
+        let answer = Answer::decode(reply)
+            .map_err(|reason| Failed::new(MetadataError::Unreadable(reason), true))?;
+        match answer.result {
+            Ok(outcome) => {
+                self.wait_for(answer.version, deadline).await;
+                Ok(outcome)
+            }
+            Err(refusal) => Err(Failed::new(refusal.into(), is_unsure)),
+        }
+    }
+
+    /// Waits until the image here is at least this new; says whether it is.
+    pub async fn wait_for(&self, version: MetadataVersion, deadline: Deadline) -> bool {
+        let mut images = self.watch();
+        let is_here = images.wait_for(|image| image.version >= version);
+        deadline.timeout(&self.inner.clock, is_here).await.is_ok_and(|image| image.is_ok())
+    }
+
+    /// Creates a topic. On return the image here shows it; whether its partitions have leaders is
+    /// the shards' affair.
+    ///
+    /// # Errors
+    /// Refusals name what is wrong and what would be right.
+    pub async fn create_topic(
+        &self,
+        topic: NewTopic,
+        deadline: Deadline,
+    ) -> Result<TopicRecord, MetadataError> {
+        let command = Command::CreateTopic { topic, rule: Rule::LeastLoaded };
+        match self.propose(command, deadline).await? {
+            Outcome::TopicCreated(topic) => Ok(topic),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What [`Self::create_topic`] would do, as far as this node knows.
+    ///
+    /// # Errors
+    /// The refusal that the metadata group would give.
+    pub fn preview_create_topic(&self, topic: NewTopic) -> Result<TopicRecord, MetadataError> {
+        match self.check(Command::CreateTopic { topic, rule: Rule::LeastLoaded })? {
+            Outcome::TopicCreated(topic) => Ok(topic),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Deletes the topic of a name, and only the one that has the name now. Returns its id.
+    ///
+    /// # Errors
+    /// `UnknownTopic` when there is none; a deletion that was retried and had happened the first
+    /// time is a success.
+    pub async fn delete_topic(
+        &self,
+        name: TopicName,
+        deadline: Deadline,
+    ) -> Result<TopicId, MetadataError> {
+        // Not known here: it may be known there.
+        let known = self.image().topic(&name).map(|topic| topic.id);
+        let command = Command::DeleteTopic { name, id: known };
+        match (self.settle(command, deadline).await, known) {
+            (Ok(Outcome::TopicDeleted { id }), _) => Ok(id),
+            (Ok(other), _) => Err(unexpected(&other)),
+            // Gone, or another topic by now: the first attempt did it.
+            (
+                Err(Failed {
+                    error:
+                        MetadataError::Refused(
+                            Refusal::UnknownTopic { .. } | Refusal::StaleTopicId { .. },
+                        ),
+                    is_unsure: true,
+                }),
+                Some(id),
+            ) => Ok(id),
+            (Err(failed), _) => Err(failed.error),
+        }
+    }
+
+    /// Sets and resets settings of a topic, all of them or none. Returns the topic as it is then.
+    ///
+    /// # Errors
+    /// Refusals name what is wrong and what would be right.
+    pub async fn alter_topic(
+        &self,
+        name: TopicName,
+        set: Vec<Setting>,
+        reset: Vec<ConfigKey>,
+        deadline: Deadline,
+    ) -> Result<TopicRecord, MetadataError> {
+        let command = Command::AlterTopic { name, set, reset };
+        match self.propose(command, deadline).await? {
+            Outcome::TopicAltered(topic) => Ok(topic),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What [`Self::alter_topic`] would do, as far as this node knows.
+    ///
+    /// # Errors
+    /// The refusal that the metadata group would give.
+    pub fn preview_alter_topic(
+        &self,
+        name: TopicName,
+        set: Vec<Setting>,
+        reset: Vec<ConfigKey>,
+    ) -> Result<TopicRecord, MetadataError> {
+        match self.check(Command::AlterTopic { name, set, reset })? {
+            Outcome::TopicAltered(topic) => Ok(topic),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Applies a command to a copy of the image.
+    fn check(&self, command: Command) -> Result<Outcome, MetadataError> {
+        let image = Image::clone(&self.image());
+        let version = image.version;
+        let mut state = State { image, ..State::default() };
+        Ok(state_machine::apply(&mut state, version, command)?)
+    }
+
+    /// Tells the cluster of this node's start.
+    ///
+    /// # Errors
+    /// Refusals are final: the data directory is not the one the cluster knows.
+    pub async fn register_node(
+        &self,
+        registration: NodeRegistration,
+        deadline: Deadline,
+    ) -> Result<(), MetadataError> {
+        match self.propose(Command::RegisterNode(registration), deadline).await? {
+            Outcome::Registered => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Takes a block of producer ids that nobody had or will have.
+    ///
+    /// # Errors
+    /// A block may be lost; ids are never short.
+    pub async fn allocate_producer_ids(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Range<i64>, MetadataError> {
+        let command = Command::AllocateProducerIds { count: limits::PRODUCER_ID_BLOCK };
+        match self.propose(command, deadline).await? {
+            Outcome::ProducerIds { first, count } => {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                Ok(first.get()..first.get().saturating_add(count))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// A failure, and whether any attempt may have arrived.
+struct Failed {
+    error: MetadataError,
+    is_unsure: bool,
+}
+
+impl Failed {
+    const fn new(error: MetadataError, is_unsure: bool) -> Self {
+        Self { error, is_unsure }
+    }
+}
+
+/// Whom the refusal names, unless that is who was asked.
+fn named_leader(error: &ProposeError, asked: NodeId) -> Option<NodeId> {
+    match error {
+        ProposeError::NotLeader { leader } => leader.filter(|node| *node != asked),
+        ProposeError::LeadershipLost
+        | ProposeError::TooLarge { .. }
+        | ProposeError::Deadline
+        | ProposeError::Stopped => None,
+    }
+}
+
+fn unexpected(outcome: &Outcome) -> MetadataError {
+    MetadataError::Unreadable(format!("{outcome:?}"))
+}

@@ -1,0 +1,6 @@
+//! Metadata on several nodes in one process: real sockets, journals and tables.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod node;
+mod scenarios;

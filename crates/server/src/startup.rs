@@ -1,0 +1,245 @@
+//! The order of wiring. Each step stands on the ones before it; `shutdown` goes back the same way.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use quipu_broker::storage_guard::StorageGuard;
+use quipu_broker::{Broker, BrokerEnv};
+use quipu_consensus::Consensus;
+use quipu_journal::{FlushPolicy, Journal};
+use quipu_kv::Store;
+use quipu_metadata::bootstrap::Settings;
+use quipu_metadata::{Addresses, Bootstrap, Identity, Images, MetadataStateMachine};
+use quipu_partition::PartitionEnv;
+use quipu_runtime::{Clock, Fatal, OnExit, TaskGroup};
+use quipu_shard::{CheckpointConfig, Shards, spawn_checkpointer};
+use quipu_types::ShardId;
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::http::{self, Routes};
+use crate::opener::Opener;
+use crate::progress::StartProgress;
+use crate::telemetry;
+
+/// How often a node looks whether it is ready.
+const READY_LOOK: Duration = Duration::from_millis(10);
+/// How often the metadata group is checkpointed when it changed.
+const METADATA_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Purged journal files kept for another life.
+const RECYCLED_FILES: usize = 2;
+
+/// A node that was started.
+pub struct Node {
+    pub(crate) broker: Broker,
+    pub(crate) consensus: Arc<Consensus>,
+    pub(crate) journal: Arc<Journal>,
+    /// What takes clients.
+    pub(crate) listeners: TaskGroup,
+    /// What makes checkpoints.
+    pub(crate) checkpointing: TaskGroup,
+}
+
+impl Node {
+    /// Waits until clients can be served.
+    pub(crate) async fn wait_ready(&self) -> anyhow::Result<()> {
+        while !self.broker.ready_problems().is_empty() {
+            tokio::time::sleep(READY_LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+/// Starts a node, bottom up.
+///
+/// # Errors
+/// The first step that failed, in words.
+pub(crate) async fn start(
+    config: &Config,
+    clock: &Clock,
+    tasks: &TaskGroup,
+    progress: &StartProgress,
+) -> anyhow::Result<Node> {
+    let metrics = telemetry::start_metrics()?;
+    let routes = Routes { metrics, progress: progress.clone() };
+    http::serve(config.listeners.metrics, routes, tasks).await?;
+    let listener = bind(config, "listeners.client", config.listeners.client).await?;
+    let peer_listener = bind(config, "listeners.peer", config.listeners.peer).await?;
+
+    progress.enter("opening the data directory");
+    let mut local = Local::open(config, tasks).await?;
+    progress.enter("joining the peers");
+    let consensus = consensus(config, clock, tasks, &local);
+    serve_peers(&consensus, peer_listener, tasks);
+    progress.enter("waiting for the metadata group");
+    let machine = local.machine.take().context("the state machine is opened once")?;
+    let bootstrap = Bootstrap {
+        identity: local.identity.clone(),
+        consensus: Arc::clone(&consensus),
+        journal: local.journal.group(ShardId::METADATA),
+        machine,
+        images: local.images.clone(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        settings: settings(config),
+    };
+    let metadata = bootstrap.run(|phase| progress.enter(phase)).await?;
+
+    progress.enter("opening shards");
+    let checkpointing = tasks.child("checkpoints");
+    let shards = Shards::new();
+    let broker = Broker::start(BrokerEnv {
+        node: config.node.id,
+        consensus: Arc::clone(&consensus),
+        metadata,
+        shards: shards.clone(),
+        opener: Arc::new(local.opener(&consensus, clock, tasks)),
+        storage: StorageGuard::new(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+    });
+    let when = CheckpointConfig {
+        journal_bytes_max: config.storage.checkpoint_bytes,
+        interval: config.storage.checkpoint_interval,
+    };
+    spawn_checkpointer(when, shards, clock.clone(), &checkpointing);
+    checkpoint_metadata(&consensus, &checkpointing);
+
+    let listeners = tasks.child("listeners");
+    let limits = quipu_listener::Config {
+        request_memory_bytes: usize::try_from(config.limits.request_memory_bytes)?,
+    };
+    quipu_listener::serve(listener, broker.clone(), limits, &listeners)?;
+    progress.finish(broker.clone());
+    Ok(Node { broker, consensus, journal: local.journal, listeners, checkpointing })
+}
+
+async fn bind(config: &Config, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("node {}: listen on {key} {address}", config.node.id))
+}
+
+/// What lies on this node's disk, opened and recovered.
+struct Local {
+    identity: Identity,
+    journal: Arc<Journal>,
+    kv: Store,
+    images: Images,
+    /// Until the metadata group owns it.
+    machine: Option<MetadataStateMachine>,
+    partitions: PartitionEnv,
+    snapshot_dir: PathBuf,
+}
+
+impl Local {
+    async fn open(config: &Config, tasks: &TaskGroup) -> anyhow::Result<Self> {
+        let (config, fatal) = (config.clone(), tasks.fatal().clone());
+        tokio::task::spawn_blocking(move || Self::recover(&config, fatal)).await?
+    }
+
+    fn recover(config: &Config, fatal: Fatal) -> anyhow::Result<Self> {
+        let disk = quipu_disk::real();
+        let dir = config.node.data_dir.as_path();
+        let identity = Identity::open(Arc::clone(&disk), dir, config.node.id, None)?;
+        let on_fatal = Arc::new(move |reason: String| fatal.stop_node(reason));
+        let (journal, report) =
+            Journal::open(Arc::clone(&disk), dir.join("journal"), journal_config(config)?, on_fatal)?;
+        tracing::info!(
+            files = report.files,
+            entries = report.entries,
+            bytes = report.bytes,
+            torn = ?report.torn,
+            ambiguous = ?report.ambiguous,
+            "journal recovered"
+        );
+        let kv = Store::open(&dir.join("meta"))?;
+        let (machine, images) = MetadataStateMachine::open(kv.clone())?;
+        Ok(Self {
+            identity,
+            journal: Arc::new(journal),
+            kv,
+            images,
+            machine: Some(machine),
+            partitions: PartitionEnv {
+                disk,
+                root_dir: dir.join("partitions"),
+                segment: quipu_segment::Config::default(),
+            },
+            snapshot_dir: dir.join("snapshots"),
+        })
+    }
+
+    fn opener(&self, consensus: &Arc<Consensus>, clock: &Clock, tasks: &TaskGroup) -> Opener {
+        Opener {
+            consensus: Arc::clone(consensus),
+            journal: Arc::clone(&self.journal),
+            kv: self.kv.clone(),
+            partitions: self.partitions.clone(),
+            snapshot_dir: self.snapshot_dir.clone(),
+            clock: clock.clone(),
+            tasks: tasks.child("shards"),
+        }
+    }
+}
+
+fn journal_config(config: &Config) -> anyhow::Result<quipu_journal::Config> {
+    Ok(quipu_journal::Config {
+        file_bytes: config.journal.file_bytes,
+        recycled_files_max: RECYCLED_FILES,
+        tail_bytes_max: usize::try_from(config.journal.tail_bytes)?,
+        flush: config.journal.flush_interval.map_or(FlushPolicy::Always, FlushPolicy::Interval),
+    })
+}
+
+fn consensus(config: &Config, clock: &Clock, tasks: &TaskGroup, local: &Local) -> Arc<Consensus> {
+    let raft = quipu_consensus::Config {
+        heartbeat_interval: config.raft.heartbeat,
+        election_timeout_min: config.raft.election_min,
+        election_timeout_max: config.raft.election_max,
+        silence_max: config.raft.election_max,
+        entries_kept: config.storage.journal_entries_kept,
+        ..quipu_consensus::Config::default()
+    };
+    let addresses = Addresses::new(&config.cluster.bootstrap, local.images.clone());
+    let identity = local.identity.peer_identity();
+    Consensus::new(raft, identity, Arc::new(addresses), clock.clone(), tasks)
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        bootstrap: config.cluster.bootstrap.clone(),
+        shards_per_node: config.cluster.shards_per_node,
+        address_client: config.listeners.client_advertise.clone(),
+        address_peer: config.listeners.peer_advertise.clone(),
+        rack: config.node.rack.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn serve_peers(consensus: &Arc<Consensus>, listener: TcpListener, tasks: &TaskGroup) {
+    let router = quipu_consensus::peer_server().add_service(consensus.peer_service());
+    let incoming = quipu_consensus::peer_incoming(listener);
+    tasks.spawn("peer-listener", OnExit::StopNode, async move {
+        if let Err(error) = router.serve_with_incoming(incoming).await {
+            tracing::error!(%error, "the peer listener failed");
+        }
+    });
+}
+
+/// The metadata group hosts no partitions: a slow rhythm of its own.
+fn checkpoint_metadata(consensus: &Arc<Consensus>, tasks: &TaskGroup) {
+    let consensus = Arc::clone(consensus);
+    tasks.spawn("metadata", OnExit::StopNode, async move {
+        loop {
+            tokio::time::sleep(METADATA_CHECKPOINT_INTERVAL).await;
+            let Some(group) = consensus.group(ShardId::METADATA) else { continue };
+            if let Err(error) = group.checkpoint().await {
+                tracing::warn!(%error, "checkpoint of the metadata group");
+            }
+        }
+    });
+}
