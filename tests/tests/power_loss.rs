@@ -70,8 +70,7 @@ async fn power_loss_of_all_nodes_loses_nothing_acknowledged() -> Result<()> {
     let options = ClusterOptions { dir: Some(root), ..ClusterOptions::default() };
     let mut cluster = Cluster::start_with(options).await?;
     let client = cluster.client().await?;
-    client.admin().create_topic(NewTopic::new(TOPIC).partitions(PARTITIONS))
-        .await?;
+    client.admin().create_topic(NewTopic::new(TOPIC).partitions(PARTITIONS)).await?;
     let ledger = Arc::new(Ledger::new(TOPIC, dataset::lines(RECORDS)?));
     let publishing = tokio::spawn({
         let (client, ledger) = (client.clone(), Arc::clone(&ledger));

@@ -9,8 +9,16 @@ pub(crate) fn demo(rest: &[String]) -> Result<()> {
     packages::install()?;
     run::say("building (RocksDB takes some minutes, once)");
     run::cargo(&[
-        "build", "--release", "--package", "quipu-cli", "--package", "quipu-tests", "--bin",
-        "quipu", "--bin", "quipu-demo",
+        "build",
+        "--release",
+        "--package",
+        "quipu-cli",
+        "--package",
+        "quipu-tests",
+        "--bin",
+        "quipu",
+        "--bin",
+        "quipu-demo",
     ])?;
     let bin = run::target_dir().join("release");
     let status = run::command(bin.join("quipu-demo").to_str().context("target path is text")?)

@@ -31,11 +31,10 @@ pub(crate) fn install() -> Result<()> {
 }
 
 fn apt(words: &[&str]) -> Result<()> {
-    let status = command("apt-get")
-        .args(words)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status()
-        .context("start apt-get; on other systems install libclang and a C++ compiler by hand")?;
+    let status =
+        command("apt-get").args(words).env("DEBIAN_FRONTEND", "noninteractive").status().context(
+            "start apt-get; on other systems install libclang and a C++ compiler by hand",
+        )?;
     ensure!(status.success(), "apt-get {} failed: {status}", words.join(" "));
     Ok(())
 }

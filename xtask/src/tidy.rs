@@ -75,8 +75,10 @@ fn layers(manifests: &Manifests, breaches: &mut Vec<String>) -> Result<()> {
         .map(|(name, rest)| (name.trim(), rest.split_whitespace().collect()))
         .collect();
     for (name, dependencies) in manifests {
-        let ours: BTreeSet<&str> =
-            dependencies.iter().filter_map(|dependency| dependency.strip_prefix("quipu-")).collect();
+        let ours: BTreeSet<&str> = dependencies
+            .iter()
+            .filter_map(|dependency| dependency.strip_prefix("quipu-"))
+            .collect();
         match listed.get(name.as_str()) {
             Some(expected) if *expected == ours => {}
             expected => breaches.push(format!(

@@ -62,7 +62,9 @@ impl OperationError for ChecksumError {
         match self {
             Self::Lookup(error) => error.retry(),
             Self::Route(error) => error.retry(),
-            Self::NoReplica { nodes } => nodes.first().map_or(Retry::Never, |node| Retry::At(*node)),
+            Self::NoReplica { nodes } => {
+                nodes.first().map_or(Retry::Never, |node| Retry::At(*node))
+            }
             Self::Corrupt { .. } => Retry::Never,
             Self::Io { .. } => Retry::After(RETRY_LATER),
         }

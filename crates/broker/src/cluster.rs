@@ -8,9 +8,9 @@ use quipu_types::{
     ClusterId, LogIndex, MetadataVersion, NodeId, PartitionId, ShardId, Term, TopicId,
 };
 
+use crate::Broker;
 use crate::error::RouteError;
 use crate::topics::LookupError;
-use crate::Broker;
 
 /// What a client routes by.
 #[derive(Clone, Debug)]

@@ -62,9 +62,10 @@ pub enum DeleteRecordsError {
 }
 
 fn control_words(error: &ControlError) -> String {
-    match error {
-        ControlError::NotLeader { leader } => not_leader(*leader),
-        other => other.to_string(),
+    if let ControlError::NotLeader { leader } = error {
+        not_leader(*leader)
+    } else {
+        error.to_string()
     }
 }
 
@@ -205,12 +206,8 @@ impl Broker {
             Ok(_) => self.own_bounds(partition, deadline).await.map_err(DeleteRecordsError::Bounds),
             Err(RouteError::NotLeader { leader: Some(node) }) => {
                 let payload = calls::encode_partition(partition);
-                let call = self.inner.consensus.call(
-                    node,
-                    calls::PARTITION_BOUNDS,
-                    payload,
-                    deadline,
-                );
+                let call =
+                    self.inner.consensus.call(node, calls::PARTITION_BOUNDS, payload, deadline);
                 let answer = call.await.map_err(|source| DeleteRecordsError::Call { node, source });
                 let refused = || CallError::Refused("the answer cannot be read".to_owned());
                 calls::decode_bounds(&answer?)

@@ -34,7 +34,9 @@ pub enum RouteError {
         topic: TopicId,
     },
     /// The topic has fewer partitions.
-    #[error("the topic has {partitions} partitions, numbered from 0; there is no partition {index}")]
+    #[error(
+        "the topic has {partitions} partitions, numbered from 0; there is no partition {index}"
+    )]
     UnknownPartition {
         /// The index asked for.
         index: PartitionIndex,

@@ -20,7 +20,7 @@ use crate::{Broker, long_poll};
 pub use error::FetchError;
 pub(crate) use memory::FetchMemory;
 pub use memory::FetchPermit;
-use round::{Reader, Readable};
+use round::{Readable, Reader};
 
 /// What a fetch returns at most when it does not say.
 pub const BYTES_MAX_DEFAULT: usize = 1 << 20;

@@ -71,7 +71,9 @@ impl Broker {
     pub(crate) async fn confirm_image(&self, deadline: Deadline) -> bool {
         let clock = &self.inner.clock;
         let deadline = deadline.earlier(Deadline::after(clock, WAIT_MAX));
-        deadline.timeout(clock, self.confirm(deadline)).await.unwrap_or(false)
+        // Seldom needed and large: it should not weigh on every request's future.
+        let confirm = Box::pin(self.confirm(deadline));
+        deadline.timeout(clock, confirm).await.unwrap_or(false)
     }
 
     async fn confirm(&self, deadline: Deadline) -> bool {
@@ -102,12 +104,8 @@ impl Broker {
             return Some(version);
         }
         let controller = self.leader_elsewhere(ShardId::METADATA)?;
-        let call = self.inner.consensus.call(
-            controller,
-            calls::METADATA_VERSION,
-            Bytes::new(),
-            deadline,
-        );
+        let call =
+            self.inner.consensus.call(controller, calls::METADATA_VERSION, Bytes::new(), deadline);
         let answer = call.await.ok()?;
         Some(MetadataVersion::new(u64::from_be_bytes(answer.as_ref().try_into().ok()?)))
     }

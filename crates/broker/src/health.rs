@@ -48,7 +48,8 @@ impl Survey {
     /// Partitions of shards with a replica that does not answer.
     pub(crate) fn under_replicated_partitions(&self) -> usize {
         let is_short = |shard: &&ShardSurvey| {
-            !shard.silent.is_empty() || shard.replicas.iter().any(|node| self.down.contains_key(node))
+            !shard.silent.is_empty()
+                || shard.replicas.iter().any(|node| self.down.contains_key(node))
         };
         self.shards.values().filter(is_short).map(|shard| shard.partitions).sum()
     }
@@ -78,7 +79,9 @@ impl Survey {
         match self.under_replicated_partitions() {
             0 => {}
             1 => problems.push("1 partition has fewer replicas than it should".to_owned()),
-            count => problems.push(format!("{count} partitions have fewer replicas than they should")),
+            count => {
+                problems.push(format!("{count} partitions have fewer replicas than they should"))
+            }
         }
         problems.extend(self.own_problems());
         problems
@@ -102,7 +105,8 @@ impl Broker {
     pub(crate) fn survey(&self, image: &Image) -> Survey {
         let consensus = &self.inner.consensus;
         let own = self.inner.node;
-        let down = image.nodes.iter().filter(|(node, _)| **node != own && !consensus.is_alive(**node));
+        let down =
+            image.nodes.iter().filter(|(node, _)| **node != own && !consensus.is_alive(**node));
         let rejected = consensus.peers().into_iter();
         let rejected = rejected.filter_map(|peer| peer.rejected.map(|words| (peer.node, words)));
         let shards = image.shards.keys().filter(|shard| **shard != ShardId::METADATA);
@@ -120,9 +124,9 @@ impl Broker {
     fn survey_shard(&self, image: &Image, shard: ShardId) -> ShardSurvey {
         let group = self.inner.consensus.group(shard).filter(|group| group.leadership().is_some());
         let silent = group.map(|group| group.replication()).unwrap_or_default();
-        let silent = silent.into_iter().filter(|(_, node, matched)| {
-            matched.is_none() && *node != self.inner.node
-        });
+        let silent = silent
+            .into_iter()
+            .filter(|(_, node, matched)| matched.is_none() && *node != self.inner.node);
         ShardSurvey {
             has_leader: self.leader_of(shard).is_some(),
             partitions: image.partition_count(shard),

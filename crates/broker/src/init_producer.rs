@@ -74,7 +74,8 @@ impl Broker {
     async fn take_producer_id(&self, deadline: Deadline) -> Result<ProducerId, InitProducerError> {
         let mut block = self.inner.producer_ids.block.lock().await;
         if block.is_empty() {
-            *block = self.inner.metadata.allocate_producer_ids(deadline).await?;
+            let allocate = Box::pin(self.inner.metadata.allocate_producer_ids(deadline));
+            *block = allocate.await?;
         }
         let id = block.next().expect("a fresh block is not empty");
         Ok(ProducerId::new(id))

@@ -159,9 +159,9 @@ impl Broker {
             .filter_map(|query| known.route(query.topic, query.partition).ok())
             .filter_map(|route| self.led_shard(route.shard).ok());
         let shards: BTreeMap<ShardId, _> = shards.map(|shard| (shard.id(), shard)).collect();
-        let questions = shards.into_iter().map(async |(id, shard)| {
-            (id, shard.group().ensure_linearizable(deadline).await)
-        });
+        let questions = shards
+            .into_iter()
+            .map(async |(id, shard)| (id, shard.group().ensure_linearizable(deadline).await));
         futures::future::join_all(questions).await.into_iter().collect()
     }
 

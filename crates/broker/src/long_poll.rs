@@ -1,7 +1,6 @@
 //! The wait of a fetch: one task per request, none per partition.
 
-
-use futures::future::{select_all, BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, select_all};
 use quipu_runtime::{Clock, Deadline};
 use tokio::sync::watch;
 

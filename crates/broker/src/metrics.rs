@@ -41,13 +41,21 @@ pub fn describe() {
     describe_counter!(BYTES_OUT, Unit::Bytes, "Bytes of batches read.");
     describe_counter!(DUPLICATES, Unit::Count, "Batches recognised as repeats.");
     describe_gauge!(LEADERLESS, Unit::Count, "Partitions without a leader, as this node sees it.");
-    describe_gauge!(UNDER_REPLICATED, Unit::Count, "Partitions with a replica on a node that is down.");
+    describe_gauge!(
+        UNDER_REPLICATED,
+        Unit::Count,
+        "Partitions with a replica on a node that is down."
+    );
     describe_gauge!(NODES_DOWN, Unit::Count, "Nodes that do not answer this one.");
     describe_gauge!(TOPICS, Unit::Count, "Topics.");
     describe_gauge!(PARTITIONS, Unit::Count, "Partitions.");
     describe_gauge!(SHARDS_LED, Unit::Count, "Shards this node leads.");
     describe_gauge!(SHARDS_OPEN, Unit::Count, "Shards this node has a replica of.");
-    describe_gauge!(STORAGE_FULL, Unit::Count, "1 while the node takes no writes for want of space.");
+    describe_gauge!(
+        STORAGE_FULL,
+        Unit::Count,
+        "1 while the node takes no writes for want of space."
+    );
     describe_counter!(PANICS, Unit::Count, "Requests that ended in a defect of the server.");
 }
 

@@ -7,9 +7,9 @@ use quipu_metadata::{Image, TopicRecord};
 use quipu_shard::Shard;
 use quipu_types::{NodeId, PartitionId, PartitionIndex, ShardId, TopicId};
 
+use crate::Broker;
 use crate::error::RouteError;
 use crate::freshness::Known;
-use crate::Broker;
 
 /// Where a partition lives.
 #[derive(Clone, Debug)]

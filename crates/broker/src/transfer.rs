@@ -41,9 +41,10 @@ pub enum TransferLeaderError {
 }
 
 fn group_words(error: &TransferError) -> String {
-    match error {
-        TransferError::NotLeader { leader } => not_leader(*leader),
-        other => other.to_string(),
+    if let TransferError::NotLeader { leader } = error {
+        not_leader(*leader)
+    } else {
+        error.to_string()
     }
 }
 

@@ -7,10 +7,12 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 /// Quipu: a replicated event log.
 #[derive(Debug, Parser)]
 #[command(name = "quipu", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Quick start:\n  quipu dev                            one node, gone at exit\n  \
+#[command(
+    after_help = "Quick start:\n  quipu dev                            one node, gone at exit\n  \
     quipu local up --nodes 3             three real processes on this machine\n  \
     quipu pub fees '{\"amount\":120}'      publish one event\n  \
-    quipu sub fees --from start          follow a topic from its first event")]
+    quipu sub fees --from start          follow a topic from its first event"
+)]
 pub struct Invocation {
     /// Flags of every verb.
     #[command(flatten)]
@@ -75,10 +77,14 @@ pub enum Command {
         quipu sub fees --from @-1h -n 100")]
     Sub(SubArgs),
     /// Prints a range of events again and stops at its end.
-    #[command(after_help = "Example:\n  quipu replay fees --from @2026-01-01T00:00Z --until @2026-02-01T00:00Z")]
+    #[command(
+        after_help = "Example:\n  quipu replay fees --from @2026-01-01T00:00Z --until @2026-02-01T00:00Z"
+    )]
     Replay(SubArgs),
     /// Measures throughput and latency, open loop.
-    #[command(after_help = "Example:\n  quipu bench --partitions 12 --rate 50000 --record-bytes 1KiB --duration 30s")]
+    #[command(
+        after_help = "Example:\n  quipu bench --partitions 12 --rate 50000 --record-bytes 1KiB --duration 30s"
+    )]
     Bench(BenchArgs),
     /// Looks into a node's journal files.
     #[command(subcommand)]
@@ -177,7 +183,9 @@ pub struct LocalNode {
 #[derive(Debug, Subcommand)]
 pub enum TopicVerb {
     /// Creates a topic and waits until it can be written.
-    #[command(after_help = "Example:\n  quipu topic create fees --partitions 12 --config retention-time=90d")]
+    #[command(
+        after_help = "Example:\n  quipu topic create fees --partitions 12 --config retention-time=90d"
+    )]
     Create {
         /// Its name: 1 to 249 of A-Z a-z 0-9 . _ -
         name: String,

@@ -24,7 +24,7 @@ pub(crate) fn run(global: &Global, verb: LocalVerb) -> anyhow::Result<()> {
         LocalVerb::Up { nodes, dir, port, set } => up(nodes, &dir, port, &set),
         LocalVerb::Down { dir, purge } => down(&dir, purge),
         LocalVerb::Status { dir } => status(global, &dir),
-        LocalVerb::Start(node) => one(&node, |node| process::start(node)),
+        LocalVerb::Start(node) => one(&node, process::start),
         LocalVerb::Kill(node) => one(&node, process::kill),
         LocalVerb::Pause(node) => one(&node, process::pause),
         LocalVerb::Resume(node) => one(&node, process::resume),

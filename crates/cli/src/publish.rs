@@ -201,10 +201,9 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
     let Some(bytes) = bytes.filter(|_| std::io::stderr().is_terminal()) else {
         return ProgressBar::hidden();
     };
-    let style = ProgressStyle::with_template(
-        "{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
-    )
-    .expect("the template is valid");
+    let style =
+        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+            .expect("the template is valid");
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
     bar.with_style(style)
 }

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use quipu_client::{End, InvalidPosition, Start};
-use quipu_types::{ByteCount, TimestampMs};
 use quipu_types::record::Codec;
+use quipu_types::{ByteCount, TimestampMs};
 
 use crate::exit::Failure;
 
 /// `start`, `end`, `42`, `-10`, `@2026-01-01T00:00Z`, `@-1h`.
 pub(crate) fn start(text: &str) -> anyhow::Result<Start> {
-    text.parse()
-        .map_err(|error: InvalidPosition| Failure::usage(format!("--from {text}: {error}")))
+    text.parse().map_err(|error: InvalidPosition| Failure::usage(format!("--from {text}: {error}")))
 }
 
 /// `never`, `end`, `42`, `@2026-01-01T00:00Z`.
@@ -30,8 +29,9 @@ pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
 
 /// `64KiB`.
 pub(crate) fn bytes(text: &str) -> anyhow::Result<usize> {
-    let count: ByteCount =
-        text.parse().map_err(|error: quipu_types::InvalidByteCount| Failure::usage(error.to_string()))?;
+    let count: ByteCount = text
+        .parse()
+        .map_err(|error: quipu_types::InvalidByteCount| Failure::usage(error.to_string()))?;
     Ok(usize::try_from(count.get())?)
 }
 
@@ -43,9 +43,9 @@ pub(crate) fn codec(text: &str) -> anyhow::Result<Codec> {
         "zstd" => Ok(Codec::Zstd),
         "snappy" => Ok(Codec::Snappy),
         "gzip" => Ok(Codec::Gzip),
-        other => Err(Failure::usage(format!(
-            "--compression {other}: none, lz4, zstd, snappy or gzip"
-        ))),
+        other => {
+            Err(Failure::usage(format!("--compression {other}: none, lz4, zstd, snappy or gzip")))
+        }
     }
 }
 

@@ -37,7 +37,8 @@ fn print(global: &Global, args: SubArgs, start: Start, end: End) -> anyhow::Resu
             };
             let Some(record) = record else { break };
             let mut out = stdout.lock();
-            if let Err(error) = write(&mut out, global.output, &record?).and_then(|()| out.flush()) {
+            if let Err(error) = write(&mut out, global.output, &record?).and_then(|()| out.flush())
+            {
                 // The reader of the pipe went away: that is how it says enough.
                 if error.kind() == std::io::ErrorKind::BrokenPipe {
                     break;
@@ -77,7 +78,9 @@ fn document(record: &Record) -> serde_json::Value {
     let headers: Vec<_> = record
         .headers
         .iter()
-        .map(|header| serde_json::json!([header.key(), header.value().map(|value| readable(value))]))
+        .map(|header| {
+            serde_json::json!([header.key(), header.value().map(|value| readable(value))])
+        })
         .collect();
     serde_json::json!({
         "topic": &*record.topic,

@@ -23,9 +23,7 @@ pub(crate) fn run(global: &Global, verb: TopicVerb) -> anyhow::Result<()> {
                 create(global, &admin, topic, if_not_exists).await
             }
             TopicVerb::List => list(global, &admin.list_topics().await?),
-            TopicVerb::Describe { name } => {
-                describe(global, &admin.describe_topic(&name).await?)
-            }
+            TopicVerb::Describe { name } => describe(global, &admin.describe_topic(&name).await?),
             TopicVerb::Delete { name, yes } => {
                 confirm(&name, yes, "deletes the topic and all its events")?;
                 admin.delete_topic(&name).await?;

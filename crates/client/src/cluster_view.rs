@@ -125,6 +125,8 @@ impl ClusterView {
                 "{from} belongs to cluster {found}, this client is connected to {known}"
             )));
         }
+        let alive: Vec<u64> =
+            answer.nodes.iter().filter(|node| node.is_alive).map(|node| node.node_id).collect();
         self.update(|view| {
             if answer.version < view.version {
                 return;
@@ -137,7 +139,7 @@ impl ClusterView {
                 view.nodes = answer.nodes.iter().map(node).collect();
             }
             for topic in &answer.topics {
-                take_topic(view, topic);
+                take_topic(view, topic, &alive);
             }
         });
         Ok(())
@@ -158,7 +160,7 @@ impl ClusterView {
             max_batch_bytes: limit.and_then(|it| u32::try_from(it.get()).ok()).unwrap_or(0),
             error: None,
         };
-        self.update(|view| take_topic(view, &topic));
+        self.update(|view| take_topic(view, &topic, &[]));
     }
 
     /// A server named the leader of a partition.
@@ -193,9 +195,17 @@ fn node(node: &v1::Node) -> (NodeId, String) {
     (NodeId::new(node.node_id), node.address.clone())
 }
 
+/// The leader; where none is known a replica that is alive: it can say why, for example that too
+/// few of its kind are.
+fn whom_to_ask(partition: &v1::PartitionMetadata, alive: &[u64]) -> Option<NodeId> {
+    let replicas = &partition.replica_nodes;
+    let living = || replicas.iter().copied().find(|replica| alive.contains(replica));
+    partition.leader_node.or_else(living).map(NodeId::new)
+}
+
 /// Takes over one topic of an answer. One that the answering node does not know stays: it may be
 /// younger than that node's knowledge. Who sends records to it learns the truth.
-fn take_topic(view: &mut View, topic: &v1::TopicMetadata) {
+fn take_topic(view: &mut View, topic: &v1::TopicMetadata, alive: &[u64]) {
     let id = TopicId::from_slice(&topic.topic_id).filter(|_| topic.error.is_none());
     let Some(id) = id else { return };
     let name: Arc<str> = topic.name.as_str().into();
@@ -203,7 +213,7 @@ fn take_topic(view: &mut View, topic: &v1::TopicMetadata) {
         .ok()
         .filter(|bytes| *bytes > 0)
         .unwrap_or(limits::BATCH_BYTES_MAX_DEFAULT);
-    let leaders = topic.partitions.iter().map(|it| it.leader_node.map(NodeId::new)).collect();
+    let leaders = topic.partitions.iter().map(|it| whom_to_ask(it, alive)).collect();
     let known = Topic { name: name.clone(), id, leaders, batch_bytes_max };
     view.topics.insert(name, Arc::new(known));
 }

@@ -49,7 +49,11 @@ pub enum KvError {
 
 impl KvError {
     /// Sorts RocksDB's error.
-    pub(crate) fn new(operation: &'static str, dir: &std::path::Path, error: &rocksdb::Error) -> Self {
+    pub(crate) fn new(
+        operation: &'static str,
+        dir: &std::path::Path,
+        error: &rocksdb::Error,
+    ) -> Self {
         let (dir, reason) = (dir.to_owned(), error.to_string());
         if operation == "open" && reason.contains("/LOCK") {
             return Self::InUse { dir };

@@ -22,6 +22,9 @@ const BLOCK_CACHE_BYTES: usize = 8 << 20;
 /// Level files open at once: there are few.
 const OPEN_FILES_MAX: i32 = 64;
 
+/// A key and a value as RocksDB hands them out.
+type RawRow = (Box<[u8]>, Box<[u8]>);
+
 /// The tables of a node. Clones share them; closed with the last one.
 #[derive(Clone)]
 pub struct Store {
@@ -103,13 +106,10 @@ impl Store {
         self.inner.db.iterator_opt(mode, reading).map(|row| self.row(row)).collect()
     }
 
-    fn row(
-        &self,
-        row: Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>,
-    ) -> Result<(Key, Bytes), KvError> {
+    fn row(&self, row: Result<RawRow, rocksdb::Error>) -> Result<(Key, Bytes), KvError> {
         let (key, value) = row.map_err(|error| self.error("scan", &error))?;
-        let key = Key::decode(&key)
-            .map_err(|invalid| KvError::unknown_key(&self.inner.dir, &invalid))?;
+        let key =
+            Key::decode(&key).map_err(|invalid| KvError::unknown_key(&self.inner.dir, &invalid))?;
         Ok((key, Bytes::from(value)))
     }
 

@@ -41,7 +41,9 @@ impl Admission {
     fn check_directory(&self, sender: &PeerIdentity) -> Result<(), Rejection> {
         let (node, given) = (sender.node, sender.directory);
         match self.known_directory(node) {
-            Some(known) if known != given => Err(refused(&Refusal::NodeIdTaken { node, known, given })),
+            Some(known) if known != given => {
+                Err(refused(&Refusal::NodeIdTaken { node, known, given }))
+            }
             Some(_) => Ok(()),
             // Nobody known: a node that joins. But this node must know its own cluster first.
             None if self.images.image().is_formed() => Ok(()),
@@ -86,7 +88,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use quipu_disk::{FaultyDisk, Faults};
+    use quipu_disk::{Faults, FaultyDisk};
 
     use super::*;
     use crate::identity::Founder;
@@ -151,7 +153,10 @@ mod tests {
         assert_eq!(say(&admission, nil, 4, 4, 1), Ok(()), "a node that joins");
         for (given, node) in [(cluster(), 2), (nil, 2), (cluster(), 3), (nil, 3)] {
             let refused = say(&admission, given, node, 7, 9).unwrap_err();
-            assert!(refused.starts_with("WRONG_NODE: ") && refused.contains("was wiped"), "{refused}");
+            assert!(
+                refused.starts_with("WRONG_NODE: ") && refused.contains("was wiped"),
+                "{refused}"
+            );
         }
     }
 

@@ -118,6 +118,7 @@ impl Bootstrap {
         let controller = Controller {
             identity: node.identity.clone(),
             metadata: metadata.clone(),
+            group,
             consensus: Arc::clone(&node.consensus),
             clock: node.clock.clone(),
             shards_per_node: node.settings.shards_per_node,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use quipu_consensus::{ChangeMembersError, Consensus, Group, Role};
 use quipu_runtime::{Clock, Deadline};
-use quipu_types::{NodeId, ReplicaId, ShardId};
+use quipu_types::{NodeId, ReplicaId};
 
 use crate::command::{Command, Outcome};
 use crate::error::MetadataError;
@@ -33,6 +33,7 @@ const STEP_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Controller {
     pub(crate) identity: Identity,
     pub(crate) metadata: Metadata,
+    pub(crate) group: Group,
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) clock: Clock,
     pub(crate) shards_per_node: u32,
@@ -42,30 +43,29 @@ impl Controller {
     /// Follows images and leadership until cancelled.
     pub(crate) async fn run(self) {
         let mut images = self.metadata.watch();
+        let mut standing = self.group.status();
         let mut liveness = Liveness::default();
         let mut homecoming = Homecoming::default();
         loop {
             let image = Arc::clone(&images.borrow_and_update());
             self.observe(&image, &mut liveness);
-            let group = self.led_group();
-            metrics::controller_is_leader(group.is_some());
-            match group {
-                Some(group) => {
-                    self.act(&group, &image).await;
-                    homecoming.step(&self, &image, &liveness).await;
-                }
-                None => homecoming = Homecoming::default(),
+            // Leads, and knows all that was decided before.
+            let is_controller =
+                standing.borrow_and_update().role == Role::Leader { is_ready: true };
+            metrics::controller_is_leader(is_controller);
+            if is_controller {
+                self.act(&image).await;
+                homecoming.step(&self, &image, &liveness).await;
+            } else {
+                homecoming = Homecoming::default();
             }
-            // An image that came meanwhile wakes at once.
-            let _ = tokio::time::timeout(INTERVAL, images.changed()).await;
+            // What changed meanwhile wakes at once. All three are cancel-safe.
+            tokio::select! {
+                Ok(()) = images.changed() => {}
+                Ok(()) = standing.changed() => {}
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
         }
-    }
-
-    /// The metadata group, if this node leads it and knows all that was decided before.
-    fn led_group(&self) -> Option<Group> {
-        let group = self.consensus.group(ShardId::METADATA)?;
-        let role = group.status().borrow().role;
-        (role == Role::Leader { is_ready: true }).then_some(group)
     }
 
     /// Keeps connections to all nodes, and a record of who answers.
@@ -75,17 +75,16 @@ impl Controller {
         }
         let consensus = &self.consensus;
         let now = self.clock.monotonic();
-        let alive =
-            liveness.observe(image.nodes.keys(), |node| consensus.is_alive(node), now);
+        let alive = liveness.observe(image.nodes.keys(), |node| consensus.is_alive(node), now);
         metrics::cluster_nodes(alive, image.nodes.len().saturating_sub(alive));
     }
 
-    async fn act(&self, group: &Group, image: &Image) {
+    async fn act(&self, image: &Image) {
         if !image.is_formed() {
             self.form().await;
             return;
         }
-        self.add_learners(group, image).await;
+        self.add_learners(image).await;
         if let Some(class) = class_to_grow(image) {
             self.create_shards(class).await;
         }
@@ -105,11 +104,11 @@ impl Controller {
     }
 
     /// Nodes without a vote follow as learners: so they hold the image too.
-    async fn add_learners(&self, group: &Group, image: &Image) {
-        let members: Vec<NodeId> = group.members().iter().map(|member| member.node).collect();
+    async fn add_learners(&self, image: &Image) {
+        let members: Vec<NodeId> = self.group.members().iter().map(|member| member.node).collect();
         let missing = image.nodes.keys().filter(|node| !members.contains(node));
         for node in missing.filter(|node| self.consensus.is_alive(**node)) {
-            match group.add_learner(ReplicaId::new(node.get()), *node).await {
+            match self.group.add_learner(ReplicaId::new(node.get()), *node).await {
                 Ok(()) => tracing::info!(%node, "node follows the metadata from now on"),
                 Err(ChangeMembersError::NotLeader { .. } | ChangeMembersError::Stopped) => return,
                 Err(
@@ -144,8 +143,7 @@ fn class_to_grow(image: &Image) -> Option<u8> {
     classes.push(image.default_replication());
     classes.sort_unstable();
     classes.dedup();
-    let lacks = |class: &u8| {
-        !state_machine::missing_shards(image, *class, Rule::LeastLoaded).is_empty()
-    };
+    let lacks =
+        |class: &u8| !state_machine::missing_shards(image, *class, Rule::LeastLoaded).is_empty();
     classes.into_iter().find(lacks)
 }

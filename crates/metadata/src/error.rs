@@ -29,9 +29,6 @@ pub enum MetadataError {
         /// The bound.
         max: usize,
     },
-    /// The node is shutting down.
-    #[error("the node is shutting down")]
-    Stopping,
     /// The answer makes no sense: nodes of different releases, or a defect.
     #[error("the metadata group gave an unreadable answer: {0}")]
     Unreadable(String),
@@ -46,7 +43,6 @@ impl MetadataError {
             Self::ControllerUnavailable => ErrorCode::ControllerUnavailable,
             Self::Deadline => ErrorCode::DeadlineExceeded,
             Self::TooLarge { .. } => ErrorCode::RequestTooLarge,
-            Self::Stopping => ErrorCode::Stopping,
             Self::Unreadable(_) => ErrorCode::Internal,
         }
     }
@@ -56,7 +52,7 @@ impl MetadataError {
     pub const fn effect(&self) -> Effect {
         match self {
             Self::Refused(_) | Self::ControllerUnavailable | Self::TooLarge { .. } => Effect::None,
-            Self::Deadline | Self::Stopping | Self::Unreadable(_) => Effect::Unknown,
+            Self::Deadline | Self::Unreadable(_) => Effect::Unknown,
         }
     }
 
@@ -65,7 +61,7 @@ impl MetadataError {
     pub const fn retry(&self) -> Retry {
         match self {
             Self::Refused(refusal) => refusal.retry(),
-            Self::ControllerUnavailable | Self::Deadline | Self::Stopping => Retry::After(SOON),
+            Self::ControllerUnavailable | Self::Deadline => Retry::After(SOON),
             Self::TooLarge { .. } | Self::Unreadable(_) => Retry::Never,
         }
     }
@@ -78,9 +74,7 @@ impl MetadataError {
             Self::TooLarge { bytes, max } => {
                 vec![("limit", max.to_string()), ("actual", bytes.to_string())]
             }
-            Self::ControllerUnavailable | Self::Deadline | Self::Stopping | Self::Unreadable(_) => {
-                Vec::new()
-            }
+            Self::ControllerUnavailable | Self::Deadline | Self::Unreadable(_) => Vec::new(),
         }
     }
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use quipu_consensus::{Consensus, ProposeError, Role};
 use quipu_runtime::{Clock, Deadline};
-use quipu_types::{
-    Effect, MetadataVersion, NodeId, ShardId, TopicId, TopicName, limits,
-};
+use quipu_types::{Effect, MetadataVersion, NodeId, ShardId, TopicId, TopicName, limits};
 use tokio::sync::watch;
 
 use crate::command::{Answer, Command, NewTopic, NodeRegistration, Outcome};
@@ -66,9 +64,7 @@ impl Metadata {
     #[must_use]
     pub fn is_controller(&self) -> bool {
         let group = self.inner.consensus.group(ShardId::METADATA);
-        group.is_some_and(|group| {
-            group.status().borrow().role == Role::Leader { is_ready: true }
-        })
+        group.is_some_and(|group| group.status().borrow().role == Role::Leader { is_ready: true })
     }
 
     /// The node that leads the metadata group, as last heard.
@@ -99,12 +95,14 @@ impl Metadata {
         // Whether an earlier attempt may have arrived.
         let mut is_unsure = false;
         let mut leader = None;
-        for attempt in 0_usize.. {
+        let mut attempt = 0;
+        loop {
             if let Some(node) = leader.take().or_else(|| self.candidate(attempt)) {
                 let clock = &self.inner.clock;
                 let attempt = deadline.earlier(Deadline::after(clock, ATTEMPT_WAIT));
                 let consensus = &self.inner.consensus;
-                let reply = consensus.forward(node, ShardId::METADATA, bytes.clone(), attempt).await;
+                let reply =
+                    consensus.forward(node, ShardId::METADATA, bytes.clone(), attempt).await;
                 match reply {
                     Ok(reply) => return self.answered(&reply.0, is_unsure, deadline).await,
                     Err(ProposeError::TooLarge { bytes, max }) => {
@@ -128,8 +126,8 @@ impl Metadata {
             if leader.is_none() {
                 tokio::time::sleep(PAUSE.min(deadline.remaining(&self.inner.clock))).await;
             }
+            attempt += 1;
         }
-        unreachable!("there is always another attempt")
     }
 
     /// Whom to ask: the leader as last heard. A node that nobody tells (it joins, and its address
@@ -138,12 +136,9 @@ impl Metadata {
         let heard = self.controller().filter(|_| attempt % 4 != 3);
         heard.or_else(|| {
             let peers = self.inner.consensus.peers();
-            let connected: Vec<NodeId> = peers
-                .iter()
-                .filter(|peer| peer.is_connected)
-                .map(|peer| peer.node)
-                .collect();
-            connected.get(attempt % connected.len().max(1)).copied()
+            let connected: Vec<NodeId> =
+                peers.iter().filter(|peer| peer.is_connected).map(|peer| peer.node).collect();
+            connected.get((attempt + attempt / 4) % connected.len().max(1)).copied()
         })
     }
 
@@ -182,10 +177,9 @@ impl Metadata {
         deadline: Deadline,
     ) -> Result<TopicRecord, MetadataError> {
         let command = Command::CreateTopic { topic, rule: Rule::LeastLoaded };
-        match self.propose(command, deadline).await? {
-            Outcome::TopicCreated(topic) => Ok(topic),
-            other => Err(unexpected(&other)),
-        }
+        let outcome = self.propose(command, deadline).await?;
+        let Outcome::TopicCreated(topic) = outcome else { return Err(unexpected()) };
+        Ok(topic)
     }
 
     /// What [`Self::create_topic`] would do, as far as this node knows.
@@ -193,10 +187,9 @@ impl Metadata {
     /// # Errors
     /// The refusal that the metadata group would give.
     pub fn preview_create_topic(&self, topic: NewTopic) -> Result<TopicRecord, MetadataError> {
-        match self.check(Command::CreateTopic { topic, rule: Rule::LeastLoaded })? {
-            Outcome::TopicCreated(topic) => Ok(topic),
-            other => Err(unexpected(&other)),
-        }
+        let outcome = self.check(Command::CreateTopic { topic, rule: Rule::LeastLoaded })?;
+        let Outcome::TopicCreated(topic) = outcome else { return Err(unexpected()) };
+        Ok(topic)
     }
 
     /// Deletes the topic of a name, and only the one that has the name now. Returns its id.
@@ -212,20 +205,17 @@ impl Metadata {
         // Not known here: it may be known there.
         let known = self.image().topic(&name).map(|topic| topic.id);
         let command = Command::DeleteTopic { name, id: known };
+        let is_gone = |error: &MetadataError| {
+            matches!(
+                error,
+                MetadataError::Refused(Refusal::UnknownTopic { .. } | Refusal::StaleTopicId { .. })
+            )
+        };
         match (self.settle(command, deadline).await, known) {
             (Ok(Outcome::TopicDeleted { id }), _) => Ok(id),
-            (Ok(other), _) => Err(unexpected(&other)),
-            // Gone, or another topic by now: the first attempt did it.
-            (
-                Err(Failed {
-                    error:
-                        MetadataError::Refused(
-                            Refusal::UnknownTopic { .. } | Refusal::StaleTopicId { .. },
-                        ),
-                    is_unsure: true,
-                }),
-                Some(id),
-            ) => Ok(id),
+            (Ok(_), _) => Err(unexpected()),
+            // Gone, or another topic by now: an earlier attempt did it.
+            (Err(failed), Some(id)) if failed.is_unsure && is_gone(&failed.error) => Ok(id),
             (Err(failed), _) => Err(failed.error),
         }
     }
@@ -242,10 +232,9 @@ impl Metadata {
         deadline: Deadline,
     ) -> Result<TopicRecord, MetadataError> {
         let command = Command::AlterTopic { name, set, reset };
-        match self.propose(command, deadline).await? {
-            Outcome::TopicAltered(topic) => Ok(topic),
-            other => Err(unexpected(&other)),
-        }
+        let outcome = self.propose(command, deadline).await?;
+        let Outcome::TopicAltered(topic) = outcome else { return Err(unexpected()) };
+        Ok(topic)
     }
 
     /// What [`Self::alter_topic`] would do, as far as this node knows.
@@ -258,10 +247,9 @@ impl Metadata {
         set: Vec<Setting>,
         reset: Vec<ConfigKey>,
     ) -> Result<TopicRecord, MetadataError> {
-        match self.check(Command::AlterTopic { name, set, reset })? {
-            Outcome::TopicAltered(topic) => Ok(topic),
-            other => Err(unexpected(&other)),
-        }
+        let outcome = self.check(Command::AlterTopic { name, set, reset })?;
+        let Outcome::TopicAltered(topic) = outcome else { return Err(unexpected()) };
+        Ok(topic)
     }
 
     /// Applies a command to a copy of the image.
@@ -281,10 +269,8 @@ impl Metadata {
         registration: NodeRegistration,
         deadline: Deadline,
     ) -> Result<(), MetadataError> {
-        match self.propose(Command::RegisterNode(registration), deadline).await? {
-            Outcome::Registered => Ok(()),
-            other => Err(unexpected(&other)),
-        }
+        let outcome = self.propose(Command::RegisterNode(registration), deadline).await?;
+        if outcome == Outcome::Registered { Ok(()) } else { Err(unexpected()) }
     }
 
     /// Takes a block of producer ids that nobody had or will have.
@@ -296,13 +282,10 @@ impl Metadata {
         deadline: Deadline,
     ) -> Result<Range<i64>, MetadataError> {
         let command = Command::AllocateProducerIds { count: limits::PRODUCER_ID_BLOCK };
-        match self.propose(command, deadline).await? {
-            Outcome::ProducerIds { first, count } => {
-                let count = i64::try_from(count).unwrap_or(i64::MAX);
-                Ok(first.get()..first.get().saturating_add(count))
-            }
-            other => Err(unexpected(&other)),
-        }
+        let outcome = self.propose(command, deadline).await?;
+        let Outcome::ProducerIds { first, count } = outcome else { return Err(unexpected()) };
+        let count = i64::try_from(count).map_err(|_| unexpected())?;
+        Ok(first.get()..first.get().saturating_add(count))
     }
 }
 
@@ -329,6 +312,6 @@ fn named_leader(error: &ProposeError, asked: NodeId) -> Option<NodeId> {
     }
 }
 
-fn unexpected(outcome: &Outcome) -> MetadataError {
-    MetadataError::Unreadable(format!("{outcome:?}"))
+fn unexpected() -> MetadataError {
+    MetadataError::Unreadable("it is the answer to another command".to_owned())
 }

@@ -80,9 +80,12 @@ impl Identity {
         }
         let refused = |error| IdentityError::Io { path: dir.to_owned(), error };
         disk.create_dir_all(dir).map_err(refused)?;
-        let lock = disk.lock(&dir.join(LOCK_FILE)).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => IdentityError::InUse { dir: dir.to_owned() },
-            _ => IdentityError::Io { path: dir.join(LOCK_FILE), error },
+        let lock = disk.lock(&dir.join(LOCK_FILE)).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                IdentityError::InUse { dir: dir.to_owned() }
+            } else {
+                IdentityError::Io { path: dir.join(LOCK_FILE), error }
+            }
         })?;
         let path = dir.join(VERSION_FILE);
         let file = match file::read(&*disk, &path)? {
@@ -171,7 +174,11 @@ impl Identity {
         }
         if file.cluster != ClusterId::default() {
             let dir = self.inner.path.parent().unwrap_or(&self.inner.path).to_owned();
-            return Err(IdentityError::OtherCluster { dir, found: file.cluster, expected: cluster });
+            return Err(IdentityError::OtherCluster {
+                dir,
+                found: file.cluster,
+                expected: cluster,
+            });
         }
         let mut member = file.clone();
         member.cluster = cluster;

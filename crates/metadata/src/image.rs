@@ -90,9 +90,9 @@ pub struct TopicRecord {
 impl TopicRecord {
     /// Every partition with its shard, by index.
     pub fn placed(&self) -> impl Iterator<Item = (PartitionId, ShardId)> + '_ {
-        (0..).zip(&self.partitions).map(|(index, shard)| {
-            (PartitionId::new(self.id, PartitionIndex::new(index)), *shard)
-        })
+        (0..)
+            .zip(&self.partitions)
+            .map(|(index, shard)| (PartitionId::new(self.id, PartitionIndex::new(index)), *shard))
     }
 }
 
@@ -123,9 +123,10 @@ impl Image {
         shard: ShardId,
     ) -> impl Iterator<Item = (PartitionId, &Arc<TopicRecord>)> {
         let hosted = self.hosted.get(&shard);
-        hosted.into_iter().flat_map(|hosted| hosted.keys()).filter_map(|partition| {
-            Some((*partition, self.topic_by_id(&partition.topic)?))
-        })
+        hosted
+            .into_iter()
+            .flat_map(|hosted| hosted.keys())
+            .filter_map(|partition| Some((*partition, self.topic_by_id(&partition.topic)?)))
     }
 
     /// How many partitions a shard hosts.

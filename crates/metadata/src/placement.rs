@@ -5,8 +5,8 @@
 //! other and not all on the same shard. Therefore a rule is never changed: another one gets
 //! another name, which commands then carry.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use quipu_types::{NodeId, ShardId};
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,8 @@ impl<'a> Load<'a> {
         left.remove(&leader);
         while set.len() < usize::from(class) {
             let next = left.iter().map(|node| self.cost(&set, *node)).min();
-            let (_, _, _, next) = next.expect("there are at least as many nodes as the class needs");
+            let (_, _, _, next) =
+                next.expect("there are at least as many nodes as the class needs");
             left.remove(&next);
             set.push(next);
         }
@@ -156,7 +157,8 @@ impl<'a> Load<'a> {
             let place = 1 + set[1..].iter().position(is_fullest)?;
             let mut corrected = set.clone();
             corrected[place] = emptiest;
-            let is_right = !set.contains(&emptiest) && self.racks_in(&corrected) >= self.racks_in(set);
+            let is_right =
+                !set.contains(&emptiest) && self.racks_in(&corrected) >= self.racks_in(set);
             is_right.then_some((at, place, emptiest))
         })
     }

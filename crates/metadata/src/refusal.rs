@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use quipu_types::{ClusterId, DirectoryId, ErrorCode, Incarnation, NodeId, Retry, TopicId, TopicName, limits};
+use quipu_types::{
+    ClusterId, DirectoryId, ErrorCode, Incarnation, NodeId, Retry, TopicId, TopicName, limits,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::topic_config::InvalidConfig;

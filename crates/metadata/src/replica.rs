@@ -123,7 +123,10 @@ impl StateMachine for MetadataStateMachine {
         Ok(Arc::new(Source::new(self.state.clone())))
     }
 
-    fn receiver(&mut self, manifest: Bytes) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
+    fn receiver(
+        &mut self,
+        manifest: Bytes,
+    ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
         Ok(Box::new(Receiver::new(&manifest)?))
     }
 

@@ -126,9 +126,7 @@ fn check_directory(image: &Image, new: &NodeRegistration) -> Result<(), Refusal>
     let founders = image.founders.iter().map(|(node, directory)| (*node, *directory));
     let owner = registered.chain(founders).find(|(owner, of)| *of == given && *owner != node);
     match owner {
-        Some((known, directory)) => {
-            Err(Refusal::DirectoryTaken { directory, known, given: node })
-        }
+        Some((known, directory)) => Err(Refusal::DirectoryTaken { directory, known, given: node }),
         None => Ok(()),
     }
 }

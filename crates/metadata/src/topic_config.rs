@@ -163,7 +163,10 @@ pub fn reference() -> String {
     let defaults = TopicConfig::default();
     for doc in KEYS {
         let default = defaults.get(doc.key).value();
-        page.push_str(&format!("| `{}` | {} | `{default}` | {} |\n", doc.name, doc.values, doc.doc));
+        page.push_str(&format!(
+            "| `{}` | {} | `{default}` | {} |\n",
+            doc.name, doc.values, doc.doc
+        ));
     }
     page
 }

@@ -89,7 +89,6 @@ fn problems(routes: &Routes, look: fn(&Broker) -> Vec<String>) -> Vec<String> {
 
 /// 200 when nothing is wrong, else 503; the reasons either way.
 fn answer(problems: Vec<String>) -> impl IntoResponse {
-    let status =
-        if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(serde_json::json!({ "ok": problems.is_empty(), "problems": problems })))
 }

@@ -146,8 +146,12 @@ impl Local {
         let dir = config.node.data_dir.as_path();
         let identity = Identity::open(Arc::clone(&disk), dir, config.node.id, None)?;
         let on_fatal = Arc::new(move |reason: String| fatal.stop_node(reason));
-        let (journal, report) =
-            Journal::open(Arc::clone(&disk), dir.join("journal"), journal_config(config)?, on_fatal)?;
+        let (journal, report) = Journal::open(
+            Arc::clone(&disk),
+            dir.join("journal"),
+            journal_config(config)?,
+            on_fatal,
+        )?;
         tracing::info!(
             files = report.files,
             entries = report.entries,

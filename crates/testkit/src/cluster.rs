@@ -184,6 +184,7 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
+    #[expect(clippy::print_stderr, reason = "a failed test says where its files are")]
     fn drop(&mut self) {
         if std::thread::panicking()
             && let Some(dir) = self.dir.take()

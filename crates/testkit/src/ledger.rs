@@ -113,7 +113,8 @@ impl Ledger {
     /// # Panics
     /// When another thread panicked with the ledger in its hands.
     pub async fn verify(&self, client: &Client) -> Result<Verdict> {
-        let records = until("the topic to be read", READ_WAIT, || read_all(client, &self.topic)).await?;
+        let records =
+            until("the topic to be read", READ_WAIT, || read_all(client, &self.topic)).await?;
         let acked = self.acked.lock().expect("not poisoned").clone();
         let refused = self.refused.lock().expect("not poisoned").clone();
         let mut places: HashMap<u64, (u32, u64)> = HashMap::new();
@@ -146,10 +147,7 @@ impl Ledger {
         for number in &refused {
             ensure!(!places.contains_key(number), "record {number} was refused and is there");
         }
-        Ok(Verdict {
-            acked: u64::try_from(acked.len())?,
-            read: u64::try_from(records.len())?,
-        })
+        Ok(Verdict { acked: u64::try_from(acked.len())?, read: u64::try_from(records.len())? })
     }
 }
 
@@ -164,8 +162,7 @@ fn number_of(record: &Record) -> Result<u64> {
 /// # Errors
 /// As the client's.
 pub async fn read_all(client: &Client, topic: &str) -> Result<Vec<Record>> {
-    let mut stream =
-        client.replay(topic).from(Start::Earliest).until(End::Latest).open().await?;
+    let mut stream = client.replay(topic).from(Start::Earliest).until(End::Latest).open().await?;
     let mut records = Vec::new();
     while let Some(record) = stream.next().await {
         records.push(record?);

@@ -33,12 +33,15 @@ async fn demo() -> Result<()> {
     let options = ClusterOptions { dir: keep_dir(), ..ClusterOptions::default() };
     let mut cluster = Cluster::start_with(options).await?;
     for node in cluster.nodes() {
-        say(&format!("  node {}   clients {}   process {}", node.id(), node.client_address(),
-            node.pid().context("it runs")?));
+        say(&format!(
+            "  node {}   clients {}   process {}",
+            node.id(),
+            node.client_address(),
+            node.pid().context("it runs")?
+        ));
     }
     let client = cluster.client().await?;
-    client.admin().create_topic(NewTopic::new(TOPIC).partitions(PARTITIONS))
-        .await?;
+    client.admin().create_topic(NewTopic::new(TOPIC).partitions(PARTITIONS)).await?;
     let verdict = publish_through_a_kill(&mut cluster, &client).await;
     let lab = if verdict.is_ok() { lab(&client).await } else { Ok(()) };
     verdict.and(lab)
@@ -53,7 +56,9 @@ fn keep_dir() -> Option<PathBuf> {
 async fn publish_through_a_kill(cluster: &mut Cluster, client: &Client) -> Result<()> {
     let lines = lines()?;
     let count = lines.len();
-    say(&format!("publishing {count} lines of {SOURCE} to {TOPIC}, {PARTITIONS} partitions, acks quorum"));
+    say(&format!(
+        "publishing {count} lines of {SOURCE} to {TOPIC}, {PARTITIONS} partitions, acks quorum"
+    ));
     let ledger = Arc::new(Ledger::new(TOPIC, lines));
     let bar = progress_bar(u64::try_from(count)?);
     let producer = client.producer().build()?;
@@ -137,7 +142,10 @@ async fn lab(client: &Client) -> Result<()> {
     let producer = client.producer().build()?;
     for amount in [120, 125, 135] {
         let receipt = producer.publish(fee(FEES, amount)).await?;
-        say(&format!("pub {FEES} {{\"amount\":{amount}}}   offset {}", receipt.offset.context("offset")?));
+        say(&format!(
+            "pub {FEES} {{\"amount\":{amount}}}   offset {}",
+            receipt.offset.context("offset")?
+        ));
     }
     let mut new = client.replay(FEES).from(Start::Latest).until(End::Never).open().await?;
     let mut all = client.replay(FEES).from(Start::Earliest).until(End::Latest).open().await?;

@@ -30,7 +30,11 @@ type Row<E> = (E, ErrorCode, Effect, Retry);
 
 fn check<E: OperationError>(table: &[Row<E>]) {
     for (error, code, effect, retry) in table {
-        assert_eq!((error.code(), error.effect(), error.retry()), (*code, *effect, *retry), "{error}");
+        assert_eq!(
+            (error.code(), error.effect(), error.retry()),
+            (*code, *effect, *retry),
+            "{error}"
+        );
         let words = error.to_string();
         assert!(!words.is_empty() && !words.ends_with('.'), "{words:?}");
         for (name, value) in error.fields() {
@@ -80,10 +84,8 @@ fn routes_and_names() {
 
 #[test]
 fn produce() {
-    let order = AppendRefused::OutOfOrderSequence {
-        expected: Sequence::new(1),
-        found: Sequence::new(2),
-    };
+    let order =
+        AppendRefused::OutOfOrderSequence { expected: Sequence::new(1), found: Sequence::new(2) };
     let fenced = AppendRefused::ProducerFenced { current: ProducerEpoch::new(2) };
     let appends: [Row<AppendError>; 14] = [
         (AppendError::NotLeader { leader: Some(NODE) }, ErrorCode::NotLeader, NO, AT),
@@ -116,9 +118,10 @@ fn produce() {
         (AppendError::Overloaded, ErrorCode::Overloaded, NO, LATER),
         (AppendError::Stopping, ErrorCode::Stopping, NO, LATER),
     ];
-    check(&appends.map(|(error, code, effect, retry)| {
-        (ProduceError::Append(error), code, effect, retry)
-    }));
+    check(
+        &appends
+            .map(|(error, code, effect, retry)| (ProduceError::Append(error), code, effect, retry)),
+    );
     let (found, required) = (Acks::None, Acks::Quorum);
     check(&[
         (ProduceError::Route(RouteError::NotReady), ErrorCode::PartitionNotReady, NO, SOON),
@@ -162,7 +165,12 @@ fn reads() {
     let unconfirmed = ListOffsetsError::Unconfirmed;
     check(&[
         (ListOffsetsError::Route(RouteError::NotReady), ErrorCode::PartitionNotReady, NO, SOON),
-        (unconfirmed(ReadIndexError::NotLeader { leader: Some(NODE) }), ErrorCode::NotLeader, NO, AT),
+        (
+            unconfirmed(ReadIndexError::NotLeader { leader: Some(NODE) }),
+            ErrorCode::NotLeader,
+            NO,
+            AT,
+        ),
         (
             unconfirmed(ReadIndexError::NotLeader { leader: None }),
             ErrorCode::LeaderUnknown,
@@ -191,7 +199,8 @@ fn delete_records() {
     let call = |source| DeleteRecordsError::Call { node: NODE, source };
     let control = DeleteRecordsError::Control;
     let unknown = LookupError::Unknown { name: name() };
-    let bounds = DeleteRecordsError::Bounds(ListOffsetsError::Unconfirmed(ReadIndexError::NoQuorum));
+    let bounds =
+        DeleteRecordsError::Bounds(ListOffsetsError::Unconfirmed(ReadIndexError::NoQuorum));
     check(&[
         (DeleteRecordsError::Lookup(unknown), ErrorCode::UnknownTopic, NO, NEVER),
         (DeleteRecordsError::Route(RouteError::NotReady), ErrorCode::PartitionNotReady, NO, SOON),

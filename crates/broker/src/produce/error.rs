@@ -48,9 +48,10 @@ pub enum ProduceError {
 }
 
 fn append_words(error: &AppendError) -> String {
-    match error {
-        AppendError::NotLeader { leader } => not_leader(*leader),
-        other => other.to_string(),
+    if let AppendError::NotLeader { leader } = error {
+        not_leader(*leader)
+    } else {
+        error.to_string()
     }
 }
 

@@ -123,7 +123,8 @@ mod tests {
         let told = BTreeMap::from([(partition, config)]);
         assert_eq!(Plan::make(&image, shard, &[partition], &told), Plan::default());
         let other = PartitionConfig { segment_bytes: 1 << 20, ..config };
-        let changed = Plan::make(&image, shard, &[partition], &BTreeMap::from([(partition, other)]));
+        let changed =
+            Plan::make(&image, shard, &[partition], &BTreeMap::from([(partition, other)]));
         assert_eq!(changed.open, [(partition, config)]);
     }
 }

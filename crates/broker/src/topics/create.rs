@@ -52,7 +52,9 @@ pub enum CreateTopicError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// The topic exists, but not all of it is served yet.
-    #[error("topic {name} was created, but {waiting} of its {partitions} partitions are not served yet")]
+    #[error(
+        "topic {name} was created, but {waiting} of its {partitions} partitions are not served yet"
+    )]
     NotServed {
         /// Its name.
         name: TopicName,
@@ -94,10 +96,9 @@ impl OperationError for CreateTopicError {
         match self {
             Self::Name(_) => Vec::new(),
             Self::Config(error) => Refusal::InvalidConfig(error.clone()).fields(),
-            Self::Replication { given } => vec![
-                ("actual", given.to_string()),
-                ("limit", limits::REPLICATION_MAX.to_string()),
-            ],
+            Self::Replication { given } => {
+                vec![("actual", given.to_string()), ("limit", limits::REPLICATION_MAX.to_string())]
+            }
             Self::Metadata(error) => error.fields(),
             Self::NotServed { name, waiting, partitions } => vec![
                 ("topic", name.to_string()),
@@ -132,7 +133,8 @@ impl Broker {
 
     fn new_topic(&self, request: &CreateTopic) -> Result<NewTopic, CreateTopicError> {
         let given = request.replication;
-        let replication = u8::try_from(given).ok().filter(|count| *count <= limits::REPLICATION_MAX);
+        let replication =
+            u8::try_from(given).ok().filter(|count| *count <= limits::REPLICATION_MAX);
         let replication = replication.ok_or(CreateTopicError::Replication { given })?;
         Ok(NewTopic {
             name: TopicName::new(&request.name)?,

@@ -28,9 +28,10 @@ pub enum LookupError {
 
 /// The code of a bad name.
 pub(crate) fn name_code(error: &InvalidTopicName) -> ErrorCode {
-    match error {
-        InvalidTopicName::Protected { .. } => ErrorCode::TopicProtected,
-        _ => ErrorCode::InvalidTopicName,
+    if matches!(error, InvalidTopicName::Protected { .. }) {
+        ErrorCode::TopicProtected
+    } else {
+        ErrorCode::InvalidTopicName
     }
 }
 

@@ -115,23 +115,17 @@ async fn produce(
         .build()?;
     let payloads = payloads(load.record_bytes, seed);
     let (sent, received) = mpsc::channel(DELIVERIES_MAX);
-    let counting = tokio::task::spawn(count(received, load.duration, (from, until)));
+    #[expect(clippy::disallowed_methods, reason = "the load generator owns its runtime")]
+    let counting = tokio::spawn(count(received, load.duration, (from, until)));
     let mut lag = Histogram::<u64>::new_with_bounds(1, LATENCY_US_MAX, 3)?;
-    let share = load.rate as f64 / f64::from(load.producers);
+    let schedule = Schedule { rate: load.rate.max(1), producers: load.producers };
     let mut number = 0_u64;
     while Instant::now() < until {
         let now = Instant::now();
-        let due = if load.rate == 0 {
-            number + 1_000
-        } else {
-            (share * (now - begin).as_secs_f64()) as u64
-        };
+        let due = if load.rate == 0 { number + 1_000 } else { schedule.due(now - begin)? };
         while number < due {
-            let intended = if load.rate == 0 {
-                Instant::now()
-            } else {
-                begin + Duration::from_secs_f64(number as f64 / share)
-            };
+            let intended =
+                if load.rate == 0 { Instant::now() } else { begin + schedule.at(number)? };
             let payload = payloads[usize::try_from(number)? % PAYLOADS].clone();
             let delivery = producer.enqueue(NewRecord::new(topic.as_str(), payload)).await?;
             let late = intended.elapsed();
@@ -151,6 +145,28 @@ async fn produce(
     outcome.lag_us = lag;
     producer.close(Duration::from_secs(10)).await?;
     Ok(outcome)
+}
+
+/// Evenly spaced send times: each producer has its share of the rate.
+struct Schedule {
+    rate: u64,
+    producers: u32,
+}
+
+impl Schedule {
+    /// How many records are due after a time.
+    fn due(&self, after: Duration) -> anyhow::Result<u64> {
+        let count =
+            after.as_nanos() * u128::from(self.rate) / (1_000_000_000 * u128::from(self.producers));
+        Ok(u64::try_from(count)?)
+    }
+
+    /// When a record is due.
+    fn at(&self, number: u64) -> anyhow::Result<Duration> {
+        let nanos =
+            u128::from(number) * 1_000_000_000 * u128::from(self.producers) / u128::from(self.rate);
+        Ok(Duration::from_nanos(u64::try_from(nanos)?))
+    }
 }
 
 /// Counts deliveries that were due, or (without a rate) acknowledged, within the measured part.

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_metric_is_summed_over_its_labels_and_not_over_its_namesakes() {
-        let page = "# TYPE a_total counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_more 100\n";
+        let page =
+            "# TYPE a_total counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_more 100\n";
         assert!((sum(page, "a_total") - 5.0).abs() < 1e-9);
     }
 }

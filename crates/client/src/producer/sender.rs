@@ -10,23 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quipu_proto::v1;
-use quipu_types::{Effect, ErrorCode, NodeId, TopicId};
+use quipu_types::{ErrorCode, NodeId, TopicId};
 use tokio::sync::{mpsc, watch};
 
 use super::buffer::Waiting;
+use super::builder::Config;
 use super::inbox::Inbox;
-use super::queue::Outcome;
-use super::{Config, TimeoutError};
 use crate::Error;
 use crate::client::Shared;
 use crate::link::{LinkEvent, LinkId};
 use crate::tasks::spawn_detached;
 
 mod answer;
+mod failing;
 mod identity;
 mod node;
 mod partition;
 
+use failing::with_effect;
 use identity::Identities;
 use node::{Node, Pending};
 use partition::{Batch, Partition};
@@ -322,52 +323,6 @@ impl Sender {
         REQUEST_TIMEOUT.min(self.config.delivery_timeout)
     }
 
-    fn expire_all(&mut self, now: Duration) {
-        let delivery = self.config.delivery_timeout;
-        for (key, partition) in &mut self.partitions {
-            let settled = partition.queue.expire(now);
-            if !settled.is_empty() {
-                self.ready.push_back(*key);
-            }
-            for settled in settled {
-                partition.settle(&self.inbox, settled, delivery);
-            }
-            let Some(before) = now.checked_sub(delivery) else { continue };
-            while let Some(open) = partition.buffer.take_opened_before(before) {
-                let error = partition.timed_out(Effect::None, 0, delivery);
-                Batch::unsent(open).settle(&self.inbox, &partition.buffer, Err(error));
-            }
-        }
-    }
-
-    /// Fails everything that is left: the deadline of close passed.
-    fn give_up(&mut self, deadline: Duration) {
-        let keys: Vec<Key> = self.partitions.keys().copied().collect();
-        for key in keys {
-            let Some(partition) = self.partitions.get(&key) else { continue };
-            let last = partition.last_error.clone();
-            let action = format!("deliver to {} before closing", partition.name());
-            self.refuse_all(key, |effect| {
-                let (action, last) = (action.clone(), last.clone());
-                Error::timeout(TimeoutError { action, waited: deadline, attempts: 1, effect, last })
-            });
-        }
-    }
-
-    /// Fails all batches of a partition.
-    fn refuse_all(&mut self, key: Key, error: impl Fn(Effect) -> Error) {
-        let Some(partition) = self.partitions.get_mut(&key) else { return };
-        let delivery = self.config.delivery_timeout;
-        let drained = partition.queue.drain(|effect| Outcome::Refused(error(effect)));
-        for settled in drained {
-            partition.settle(&self.inbox, settled, delivery);
-        }
-        while let Some(open) = partition.buffer.take() {
-            let outcome = Err(error(Effect::None));
-            Batch::unsent(open).settle(&self.inbox, &partition.buffer, outcome);
-        }
-    }
-
     /// Leaders may have changed: whoever waits for another one looks at once.
     fn on_view(&mut self) {
         for (key, partition) in &mut self.partitions {
@@ -381,12 +336,5 @@ impl Sender {
                 self.ready.push_back(*key);
             }
         }
-    }
-}
-
-fn with_effect(error: Error, effect: Effect) -> Error {
-    match effect {
-        Effect::None => error,
-        Effect::Unknown => error.with_unknown_effect(),
     }
 }

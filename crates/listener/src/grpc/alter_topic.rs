@@ -23,8 +23,6 @@ pub(super) async fn handle(
         Ok(topic) => {
             v1::AlterTopicResponse { topic: Some(topic_message::topic(&topic)), error: None }
         }
-        Err(error) => {
-            v1::AlterTopicResponse { topic: None, error: Some(error_map::error(&error)) }
-        }
+        Err(error) => v1::AlterTopicResponse { topic: None, error: Some(error_map::error(&error)) },
     })
 }

@@ -10,8 +10,8 @@ use quipu_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
-use super::refusal::Refusal;
 use super::error_map;
+use super::refusal::Refusal;
 
 /// Runs work of a request; a panic becomes a refusal of this one request and a line in the log.
 ///
@@ -99,8 +99,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_one_requests_failure_with_unknown_effect() {
-        let refused = guarded("test", async { panic!("a defect") }).await;
-        let refused: Refusal = refused.map(|()| ()).expect_err("it panicked");
+        let refused: Result<(), Refusal> = guarded("test", async { panic!("a defect") }).await;
+        let refused = refused.expect_err("it panicked");
         assert_eq!(refused, Refusal::Panicked);
         assert_eq!(refused.effect(), quipu_types::Effect::Unknown);
         assert_eq!(guarded("test", async { 7 }).await, Ok(7));

@@ -45,12 +45,11 @@ impl Pipeline for FetchPipeline {
         let context = self.context.clone();
         Box::pin(async move {
             let memory = context.memory.take(request.encoded_len()).await;
-            let settling: Settling<FetchAnswer> = Box::pin(async move {
+            Settling::new(async move {
                 let answer = settle(&context, request).await;
                 drop(memory);
                 answer
-            });
-            settling
+            })
         })
     }
 }
@@ -101,8 +100,7 @@ fn command(context: &Context, request: v1::FetchRequest) -> Result<FetchCommand,
 fn positions(positions: &[v1::FetchPosition]) -> Result<Vec<FetchPosition>, Refusal> {
     validate::count(positions.len(), "positions")?;
     let checked = positions.iter().enumerate().map(|(at, position)| {
-        let topic =
-            validate::topic_id(&position.topic_id, || format!("positions[{at}].topic_id"))?;
+        let topic = validate::topic_id(&position.topic_id, || format!("positions[{at}].topic_id"))?;
         Ok(FetchPosition {
             topic,
             partition: validate::partition(position.partition),

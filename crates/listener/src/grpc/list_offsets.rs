@@ -63,9 +63,6 @@ mod tests {
         let query = |at| v1::OffsetQuery { topic_id: Bytes::from(vec![7; 16]), partition: 0, at };
         assert!(queries(&[query(at)]).is_ok());
         let refused = queries(&[query(at), query(None)]).expect_err("nothing asked");
-        assert_eq!(
-            refused.to_string(),
-            "queries[1].at: set one of earliest, latest, timestamp_ms"
-        );
+        assert_eq!(refused.to_string(), "queries[1].at: set one of earliest, latest, timestamp_ms");
     }
 }

@@ -18,7 +18,14 @@ use tonic::Status;
 mod tests;
 
 /// A request that was taken: the rest of its way, to its answer.
-pub(crate) type Settling<A> = BoxFuture<'static, A>;
+pub(crate) struct Settling<A>(BoxFuture<'static, A>);
+
+impl<A> Settling<A> {
+    /// The rest of the way.
+    pub(crate) fn new(rest: impl Future<Output = A> + Send + 'static) -> Self {
+        Self(Box::pin(rest))
+    }
+}
 
 /// What is done with the requests of a stream.
 pub(crate) trait Pipeline: Send + 'static {
@@ -42,7 +49,7 @@ pub(crate) async fn run<P: Pipeline>(
     stopping: CancellationToken,
 ) {
     let mut taking: Option<BoxFuture<'static, Settling<P::Answer>>> = None;
-    let mut settling: FuturesUnordered<Settling<P::Answer>> = FuturesUnordered::new();
+    let mut settling: FuturesUnordered<BoxFuture<'static, P::Answer>> = FuturesUnordered::new();
     let mut settled: VecDeque<Result<P::Answer, Status>> = VecDeque::new();
     let mut has_ended = false;
     loop {
@@ -66,7 +73,7 @@ pub(crate) async fn run<P: Pipeline>(
             }
             taken = ready(&mut taking), if taking.is_some() => {
                 taking = None;
-                settling.push(taken);
+                settling.push(taken.0);
             }
             () = stopping.cancelled(), if !has_ended => has_ended = true,
             request = requests.next(), if may_read => match request {

@@ -45,7 +45,7 @@ impl Pipeline for ProducePipeline {
             let request_id = request.request_id;
             let begun = context.broker.clock().monotonic();
             let taken = guarded(API, take(&context, request)).await.unwrap_or_else(Err);
-            let settling: Settling<v1::ProduceResponse> = Box::pin(async move {
+            Settling::new(async move {
                 let answered = match taken {
                     Ok(taken) => guarded(API, taken.settle()).await,
                     Err(refusal) => Err(refusal),
@@ -57,19 +57,14 @@ impl Pipeline for ProducePipeline {
                 let took = context.broker.clock().monotonic().saturating_sub(begun);
                 metrics::request(API, first_error(&response), took);
                 response
-            });
-            settling
+            })
         })
     }
 }
 
 /// What is said of a request that was refused as a whole.
 fn refused(request_id: u64, refusal: &Refusal) -> v1::ProduceResponse {
-    v1::ProduceResponse {
-        request_id,
-        results: Vec::new(),
-        error: Some(error_map::error(refusal)),
-    }
+    v1::ProduceResponse { request_id, results: Vec::new(), error: Some(error_map::error(refusal)) }
 }
 
 fn first_error(response: &v1::ProduceResponse) -> Option<ErrorCode> {
@@ -134,7 +129,8 @@ fn check(batches: Vec<v1::ProduceBatch>) -> Result<(Vec<Slot>, Vec<ProduceEntry>
     }
     let mut slots = Vec::with_capacity(batches.len());
     let mut entries = Vec::with_capacity(batches.len());
-    for (v1::ProduceBatch { topic_id, partition, records }, topic) in batches.into_iter().zip(topics)
+    for (v1::ProduceBatch { topic_id, partition, records }, topic) in
+        batches.into_iter().zip(topics)
     {
         let parsed = ValidatedBatch::parse(records);
         let refused = parsed.as_ref().err().cloned().map(ProduceError::Invalid);

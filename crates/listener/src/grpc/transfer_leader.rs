@@ -14,5 +14,7 @@ pub(super) async fn handle(
 ) -> Result<v1::TransferLeaderResponse, Refusal> {
     let (shard, node) = (ShardId::new(request.shard), NodeId::new(request.to_node));
     let transferred = context.broker.transfer_leader(shard, node, context.deadline(0)).await;
-    Ok(v1::TransferLeaderResponse { error: transferred.err().map(|error| error_map::error(&error)) })
+    Ok(v1::TransferLeaderResponse {
+        error: transferred.err().map(|error| error_map::error(&error)),
+    })
 }

@@ -79,6 +79,9 @@ mod tests {
         let limit = limits::REQUEST_PARTITIONS_MAX;
         assert_eq!(count(limit, "positions"), Ok(()));
         let refused = count(limit + 1, "positions").expect_err("one too many");
-        assert_eq!(refused.to_string(), format!("positions: {} is above the limit of {limit}", limit + 1));
+        assert_eq!(
+            refused.to_string(),
+            format!("positions: {} is above the limit of {limit}", limit + 1)
+        );
     }
 }

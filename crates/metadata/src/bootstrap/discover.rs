@@ -34,9 +34,7 @@ enum Verdict {
 
 impl Node {
     /// Asks around until there is a cluster to belong to.
-    pub(super) async fn discover(
-        &mut self,
-    ) -> Result<(ClusterId, Vec<Founder>), BootstrapError> {
+    pub(super) async fn discover(&mut self) -> Result<(ClusterId, Vec<Founder>), BootstrapError> {
         loop {
             let answers = self.ask().await;
             let own = self.identity.peer_identity();
@@ -112,7 +110,8 @@ fn judge(
         };
         directory.map(|directory| Founder { node, directory })
     };
-    let founders: Option<Vec<Founder>> = sorted(list).iter().map(|(node, _)| founder(*node)).collect();
+    let founders: Option<Vec<Founder>> =
+        sorted(list).iter().map(|(node, _)| founder(*node)).collect();
     Ok(match founders.filter(|_| is_first) {
         Some(founders) => Verdict::Form(founders),
         None => Verdict::Wait,
@@ -125,9 +124,7 @@ fn refuse_wiped(own: &PeerIdentity, status: &Status) -> Result<(), Refusal> {
     let founder = status.founders.iter().find(|founder| founder.node == own.node);
     let known = status.caller.or_else(|| founder.map(|founder| founder.directory));
     match known.filter(|known| *known != own.directory) {
-        Some(known) => {
-            Err(Refusal::NodeIdTaken { node: own.node, known, given: own.directory })
-        }
+        Some(known) => Err(Refusal::NodeIdTaken { node: own.node, known, given: own.directory }),
         None => Ok(()),
     }
 }
@@ -164,7 +161,8 @@ mod tests {
     }
 
     fn founders(nodes: &[u64]) -> Vec<Founder> {
-        let founder = |node: &u64| Founder { node: NodeId::new(*node), directory: directory(*node) };
+        let founder =
+            |node: &u64| Founder { node: NodeId::new(*node), directory: directory(*node) };
         nodes.iter().map(founder).collect()
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use quipu_runtime::Deadline;
 use quipu_types::{NodeId, ReplicaId, ShardId};
 
-use super::{Controller, STEP_WAIT};
 use super::liveness::Liveness;
+use super::{Controller, STEP_WAIT};
 use crate::calls;
 use crate::image::Image;
 
@@ -41,13 +41,11 @@ impl Homecoming {
         liveness: &Liveness,
     ) {
         let now = controller.clock.monotonic();
-        let leader_of =
-            |shard| controller.consensus.leader_hint(shard).map(|hint| hint.node);
+        let leader_of = |shard| controller.consensus.leader_hint(shard).map(|hint| hint.node);
         let Some(due) = self.next(image, liveness, leader_of, now) else { return };
         let payload = calls::encode_transfer(due.shard, due.target);
         let deadline = Deadline::after(&controller.clock, STEP_WAIT);
-        let call =
-            controller.consensus.call(due.source, calls::TRANSFER_LEADER, payload, deadline);
+        let call = controller.consensus.call(due.source, calls::TRANSFER_LEADER, payload, deadline);
         match call.await {
             Ok(_) => {
                 tracing::info!(shard = %due.shard, source = %due.source, home = %due.home, "a leader came home");
@@ -110,7 +108,10 @@ mod tests {
         let led_by_three = |_| Some(NodeId::new(3));
         let all = alive_since(0, &[1, 2, 3]);
         let due = homecoming.next(&image(), &all, led_by_three, second(5)).expect("due");
-        assert_eq!((due.shard, due.source, due.home), (ShardId::new(1), NodeId::new(3), NodeId::new(1)));
+        assert_eq!(
+            (due.shard, due.source, due.home),
+            (ShardId::new(1), NodeId::new(3), NodeId::new(1))
+        );
         assert_eq!(due.target, ReplicaId::new(10));
         assert_eq!(homecoming.next(&image(), &all, led_by_three, second(4)), None, "too soon");
         let due = homecoming.next(&image(), &alive_since(0, &[2, 3]), led_by_three, second(9));

@@ -1,4 +1,4 @@
-use quipu_disk::{FaultyDisk, Faults, OpenMode};
+use quipu_disk::{Faults, FaultyDisk, OpenMode};
 
 use super::*;
 
@@ -152,7 +152,10 @@ fn an_incarnation_is_durable_before_it_is_used() {
         let mut disk = FaultyDisk::new(seed, Faults::default());
         let mut used = Incarnation::new(0);
         for start in 0..6 {
-            disk.set_faults(Faults { power_cut_at: Some(1 + (seed + start) % 9), ..Faults::default() });
+            disk.set_faults(Faults {
+                power_cut_at: Some(1 + (seed + start) % 9),
+                ..Faults::default()
+            });
             match open_as(&disk, 1) {
                 Ok(identity) => {
                     assert!(identity.incarnation() > used, "seed {seed}: {used} came back");
@@ -172,8 +175,10 @@ fn the_file_is_the_documented_one() {
     let mut file = VersionFile::new(NodeId::new(2), DirectoryId::from_bytes([0xd2; 16]));
     file.cluster = cluster(0xc1);
     file.incarnation = Incarnation::new(7);
-    let founder =
-        |node: u8| Founder { node: NodeId::new(u64::from(node)), directory: DirectoryId::from_bytes([0xd0 + node; 16]) };
+    let founder = |node: u8| Founder {
+        node: NodeId::new(u64::from(node)),
+        directory: DirectoryId::from_bytes([0xd0 + node; 16]),
+    };
     file.founders = vec![founder(1), founder(2), founder(3)];
     let page = include_str!("../../../../docs/formats/identity.md");
     let example = page.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();

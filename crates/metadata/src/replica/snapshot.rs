@@ -69,7 +69,9 @@ impl Receiver {
         let mut manifest = manifest.clone();
         let (bytes, crc) = (manifest.get_u64(), manifest.get_u32());
         if bytes > DOCUMENT_BYTES_MAX {
-            return Err(StateMachineError::new(format!("a snapshot of {bytes} bytes is too large")));
+            return Err(StateMachineError::new(format!(
+                "a snapshot of {bytes} bytes is too large"
+            )));
         }
         Ok(Self { bytes, crc, document: BytesMut::new() })
     }

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use quipu_consensus::SnapshotCursor;
-use quipu_types::{ClusterId, DirectoryId, Incarnation, LogIndex, NodeId, Term, TopicId, TopicName};
+use quipu_types::{
+    ClusterId, DirectoryId, Incarnation, LogIndex, NodeId, Term, TopicId, TopicName,
+};
 
 use super::*;
 use crate::command::{NewTopic, NodeRegistration};

@@ -277,8 +277,10 @@ fn any_command() -> impl Strategy<Value = Command> {
                 replication
             )
         ),
-        (named, any::<bool>())
-            .prop_map(|((topic_name, id), any)| delete(&format!("t{topic_name}"), any.then_some(id))),
+        (named, any::<bool>()).prop_map(|((topic_name, id), any)| delete(
+            &format!("t{topic_name}"),
+            any.then_some(id)
+        )),
         (0..6_u8, 1..4_u8).prop_map(|(topic_name, count)| {
             alter(&format!("t{topic_name}"), &[("min-insync", &count.to_string())], &[])
         }),

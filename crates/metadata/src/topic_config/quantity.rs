@@ -35,7 +35,7 @@ pub(super) fn parse_duration(text: &str) -> Option<u64> {
 
 /// The shortest text that [`parse_duration`] reads back.
 pub(super) fn print_duration(ms: u64) -> String {
-    let whole = UNITS.iter().find(|(_, scale)| ms >= *scale && ms % scale == 0);
+    let whole = UNITS.iter().find(|(_, scale)| ms >= *scale && ms.is_multiple_of(*scale));
     match whole {
         Some((unit, scale)) => format!("{}{unit}", ms / scale),
         None => format!("{ms}ms"),

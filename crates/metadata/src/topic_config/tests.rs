@@ -7,12 +7,36 @@ use super::*;
 #[test]
 fn what_is_refused_is_refused_with_key_value_and_rule() {
     let cases: &[(&str, &str, &str)] = &[
-        ("retention-tme", "7d", r#"there is no topic setting "retention-tme"; did you mean "retention-time"?"#),
-        ("Retention-Time", "7d", r#"there is no topic setting "Retention-Time"; did you mean "retention-time"?"#),
-        ("retention.ms", "604800000", r#"there is no topic setting "retention.ms"; did you mean "retention-time"?"#),
-        ("min.insync.replicas", "2", r#"there is no topic setting "min.insync.replicas"; did you mean "min-insync"?"#),
-        ("max.message.bytes", "1", r#"there is no topic setting "max.message.bytes"; did you mean "max-batch-bytes"?"#),
-        ("segment_bytes", "1GiB", r#"there is no topic setting "segment_bytes"; did you mean "segment-bytes"?"#),
+        (
+            "retention-tme",
+            "7d",
+            r#"there is no topic setting "retention-tme"; did you mean "retention-time"?"#,
+        ),
+        (
+            "Retention-Time",
+            "7d",
+            r#"there is no topic setting "Retention-Time"; did you mean "retention-time"?"#,
+        ),
+        (
+            "retention.ms",
+            "604800000",
+            r#"there is no topic setting "retention.ms"; did you mean "retention-time"?"#,
+        ),
+        (
+            "min.insync.replicas",
+            "2",
+            r#"there is no topic setting "min.insync.replicas"; did you mean "min-insync"?"#,
+        ),
+        (
+            "max.message.bytes",
+            "1",
+            r#"there is no topic setting "max.message.bytes"; did you mean "max-batch-bytes"?"#,
+        ),
+        (
+            "segment_bytes",
+            "1GiB",
+            r#"there is no topic setting "segment_bytes"; did you mean "segment-bytes"?"#,
+        ),
         ("min-ack", "quorum", r#"there is no topic setting "min-ack"; did you mean "min-acks"?"#),
         (
             "cleanup-policy",
@@ -35,26 +59,86 @@ fn what_is_refused_is_refused_with_key_value_and_rule() {
         ("max-batch-bytes", "1023B", r#"max-batch-bytes = "1023B": write 1KiB to 8MiB"#),
         ("max-batch-bytes", "9MiB", r#"max-batch-bytes = "9MiB": write 1KiB to 8MiB"#),
         ("max-batch-bytes", "0", r#"max-batch-bytes = "0": write 1KiB to 8MiB"#),
-        ("max-batch-bytes", "1.5MiB", r#"max-batch-bytes = "1.5MiB": write a size such as 512KiB, 64MiB or 1GiB"#),
-        ("max-batch-bytes", "-1", r#"max-batch-bytes = "-1": write a size such as 512KiB, 64MiB or 1GiB"#),
-        ("max-batch-bytes", "unlimited", r#"max-batch-bytes = "unlimited": write a size such as 512KiB, 64MiB or 1GiB"#),
-        ("timestamp-type", "CreateTime", r#"timestamp-type = "CreateTime": write create or log-append"#),
-        ("timestamp-type", "logappend", r#"timestamp-type = "logappend": write create or log-append"#),
+        (
+            "max-batch-bytes",
+            "1.5MiB",
+            r#"max-batch-bytes = "1.5MiB": write a size such as 512KiB, 64MiB or 1GiB"#,
+        ),
+        (
+            "max-batch-bytes",
+            "-1",
+            r#"max-batch-bytes = "-1": write a size such as 512KiB, 64MiB or 1GiB"#,
+        ),
+        (
+            "max-batch-bytes",
+            "unlimited",
+            r#"max-batch-bytes = "unlimited": write a size such as 512KiB, 64MiB or 1GiB"#,
+        ),
+        (
+            "timestamp-type",
+            "CreateTime",
+            r#"timestamp-type = "CreateTime": write create or log-append"#,
+        ),
+        (
+            "timestamp-type",
+            "logappend",
+            r#"timestamp-type = "logappend": write create or log-append"#,
+        ),
         ("retention-time", "59s", r#"retention-time = "59s": write 1m to 36500d, or unlimited"#),
-        ("retention-time", "36501d", r#"retention-time = "36501d": write 1m to 36500d, or unlimited"#),
-        ("retention-time", "604800000", r#"retention-time = "604800000": write a duration such as 7d, 24h, 1h30m or 30s, or unlimited"#),
-        ("retention-time", "-1", r#"retention-time = "-1": write a duration such as 7d, 24h, 1h30m or 30s, or unlimited"#),
-        ("retention-time", "7 days", r#"retention-time = "7 days": write a duration such as 7d, 24h, 1h30m or 30s, or unlimited"#),
-        ("retention-time", "forever", r#"retention-time = "forever": write a duration such as 7d, 24h, 1h30m or 30s, or unlimited"#),
-        ("retention-bytes", "1023KiB", r#"retention-bytes = "1023KiB": write 1MiB or more, or unlimited"#),
-        ("retention-bytes", "-1", r#"retention-bytes = "-1": write a size such as 512KiB, 64MiB or 1GiB, or unlimited"#),
-        ("retention-bytes", "99999999999TiB", r#"retention-bytes = "99999999999TiB": write a size such as 512KiB, 64MiB or 1GiB, or unlimited"#),
+        (
+            "retention-time",
+            "36501d",
+            r#"retention-time = "36501d": write 1m to 36500d, or unlimited"#,
+        ),
+        (
+            "retention-time",
+            "604800000",
+            r#"retention-time = "604800000": write a duration such as 7d, 24h, 1h30m or 30s, or unlimited"#,
+        ),
+        (
+            "retention-time",
+            "-1",
+            r#"retention-time = "-1": write a duration such as 7d, 24h, 1h30m or 30s, or unlimited"#,
+        ),
+        (
+            "retention-time",
+            "7 days",
+            r#"retention-time = "7 days": write a duration such as 7d, 24h, 1h30m or 30s, or unlimited"#,
+        ),
+        (
+            "retention-time",
+            "forever",
+            r#"retention-time = "forever": write a duration such as 7d, 24h, 1h30m or 30s, or unlimited"#,
+        ),
+        (
+            "retention-bytes",
+            "1023KiB",
+            r#"retention-bytes = "1023KiB": write 1MiB or more, or unlimited"#,
+        ),
+        (
+            "retention-bytes",
+            "-1",
+            r#"retention-bytes = "-1": write a size such as 512KiB, 64MiB or 1GiB, or unlimited"#,
+        ),
+        (
+            "retention-bytes",
+            "99999999999TiB",
+            r#"retention-bytes = "99999999999TiB": write a size such as 512KiB, 64MiB or 1GiB, or unlimited"#,
+        ),
         ("segment-bytes", "1023KiB", r#"segment-bytes = "1023KiB": write 1MiB to 1GiB"#),
         ("segment-bytes", "2GiB", r#"segment-bytes = "2GiB": write 1MiB to 1GiB"#),
-        ("segment-bytes", "big", r#"segment-bytes = "big": write a size such as 512KiB, 64MiB or 1GiB"#),
+        (
+            "segment-bytes",
+            "big",
+            r#"segment-bytes = "big": write a size such as 512KiB, 64MiB or 1GiB"#,
+        ),
         ("segment-time", "9s", r#"segment-time = "9s": write 10s to 365d"#),
         ("segment-time", "366d", r#"segment-time = "366d": write 10s to 365d"#),
-        ("segment-time", "unlimited", r#"segment-time = "unlimited": write a duration such as 7d, 24h, 1h30m or 30s"#),
+        (
+            "segment-time",
+            "unlimited",
+            r#"segment-time = "unlimited": write a duration such as 7d, 24h, 1h30m or 30s"#,
+        ),
     ];
     for (key, value, sentence) in cases {
         let refused = Setting::parse(key, value).expect_err(sentence);
@@ -92,7 +176,11 @@ fn min_insync_lies_between_the_majority_and_all_replicas() {
             let mut config = TopicConfig::for_replication(replication);
             config.set(&Setting::MinInsync(min_insync));
             let is_right = min_insync > replication / 2 && min_insync <= replication;
-            assert_eq!(config.check(replication).is_ok(), is_right, "{min_insync} of {replication}");
+            assert_eq!(
+                config.check(replication).is_ok(),
+                is_right,
+                "{min_insync} of {replication}"
+            );
         }
     }
     let mut config = TopicConfig::for_replication(3);

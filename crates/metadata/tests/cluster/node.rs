@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_consensus::{Config, Consensus};
+use quipu_consensus::{Config, Consensus, Group, StateMachine};
 use quipu_disk::{Disk, real};
 use quipu_journal::Journal;
 use quipu_kv::Store;
 use quipu_metadata::bootstrap::{Bootstrap, Settings};
 use quipu_metadata::{Addresses, BootstrapError, Identity, Metadata, MetadataStateMachine};
 use quipu_runtime::{Clock, Deadline, Fatal, OnExit, TaskGroup};
-use quipu_types::{NodeId, ShardId};
+use quipu_types::{NodeId, ReplicaId, ShardId};
 use tokio::net::TcpListener;
 
 /// A running node.
@@ -50,10 +50,8 @@ impl Site {
     }
 
     fn settings(&self, node: usize) -> Settings {
-        let bootstrap = (1..)
-            .map(NodeId::new)
-            .zip(self.addresses.iter().take(self.listed).cloned())
-            .collect();
+        let bootstrap =
+            (1..).map(NodeId::new).zip(self.addresses.iter().take(self.listed).cloned()).collect();
         Settings {
             bootstrap,
             shards_per_node: 2,
@@ -91,7 +89,9 @@ async fn futures_join<T>(starts: impl Iterator<Item = impl Future<Output = T>>) 
     let mut done: Vec<Option<T>> = starts.iter().map(|_| None).collect();
     std::future::poll_fn(|cx| {
         for (start, done) in starts.iter_mut().zip(&mut done) {
-            if done.is_none() && let std::task::Poll::Ready(value) = start.as_mut().poll(cx) {
+            if done.is_none()
+                && let std::task::Poll::Ready(value) = start.as_mut().poll(cx)
+            {
                 *done = Some(value);
             }
         }
@@ -160,6 +160,17 @@ impl Node {
     /// Makes the metadata durable beyond the journal.
     pub(crate) async fn checkpoint(&self) {
         self.consensus.group(ShardId::METADATA).unwrap().checkpoint().await.unwrap();
+    }
+
+    /// Opens a replica of another shard.
+    pub(crate) async fn open(
+        &self,
+        shard: ShardId,
+        replica: ReplicaId,
+        machine: Box<dyn StateMachine>,
+    ) -> Group {
+        let journal = self.journal.group(shard);
+        self.consensus.open_group(shard, replica, journal, machine).await.unwrap()
     }
 
     /// Ends the node in order; its directory can be opened again afterwards.

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use quipu_metadata::{BootstrapError, MetadataError, NewTopic, Refusal, Setting, TopicRecord};
-use quipu_types::{Effect, NodeId, TopicName};
+use quipu_types::{Effect, NodeId, ShardId, TopicName};
 
+use crate::idle::Idle;
 use crate::node::{Node, Site, eventually};
 
 fn name(text: &str) -> TopicName {
@@ -69,7 +70,8 @@ async fn three_nodes_form_one_cluster_and_any_of_them_takes_changes() {
     }
     let set = vec![Setting::parse("min-acks", "quorum").unwrap()];
     let deadline = nodes[1].deadline(10);
-    let altered = nodes[1].metadata.alter_topic(name("topic-0"), set, vec![], deadline).await.unwrap();
+    let altered =
+        nodes[1].metadata.alter_topic(name("topic-0"), set, vec![], deadline).await.unwrap();
     assert_eq!(altered.config.min_acks, quipu_types::Acks::Quorum);
     let deadline = nodes[2].deadline(10);
     nodes[2].metadata.delete_topic(name("topic-1"), deadline).await.unwrap();
@@ -97,11 +99,9 @@ async fn the_metadata_survives_its_leader_and_refuses_without_a_majority() {
     let last = nodes.remove(0);
     let deadline = last.deadline(2);
     let refused = last.metadata.create_topic(topic("never", 1), deadline).await.unwrap_err();
-    let is_right = match refused {
-        MetadataError::ControllerUnavailable => refused.effect() == Effect::None,
-        MetadataError::Deadline => refused.effect() == Effect::Unknown,
-        _ => false,
-    };
+    let is_right = (refused == MetadataError::ControllerUnavailable
+        && refused.effect() == Effect::None)
+        || (refused == MetadataError::Deadline && refused.effect() == Effect::Unknown);
     assert!(is_right, "{refused}");
     last.stop().await;
 
@@ -140,16 +140,51 @@ async fn a_fourth_node_joins_follows_and_gets_its_share() {
     let nodes = site.start_all(&[1, 2, 3]).await;
     has_shards(&nodes[0], 6).await;
     create(&nodes[0], "fees").await.unwrap();
-    let fourth = tokio::time::timeout(Duration::from_secs(40), site.start(4)).await.unwrap().unwrap();
+    let fourth =
+        tokio::time::timeout(Duration::from_secs(40), site.start(4)).await.unwrap().unwrap();
     assert!(fourth.metadata.image().topic(&name("fees")).is_some(), "it holds the image");
     has_shards(&fourth, 8).await;
     let image = fourth.metadata.image();
-    let leads = image.shards.values().filter(|shard| {
-        shard.preferred().is_some_and(|(_, node)| node == NodeId::new(4))
-    });
+    let leads = image
+        .shards
+        .values()
+        .filter(|shard| shard.preferred().is_some_and(|(_, node)| node == NodeId::new(4)));
     assert_eq!(leads.count(), 2);
     create(&fourth, "from-the-fourth").await.unwrap();
     fourth.stop().await;
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+/// A shard whose leadership ended up on the wrong node is handed to its preferred leader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_come_home() {
+    let site = Site::new(3, 3).await;
+    let nodes = site.start_all(&[1, 2, 3]).await;
+    for node in &nodes {
+        has_shards(node, 6).await;
+    }
+    let image = nodes[0].metadata.image();
+    let shards: Vec<ShardId> = image.shards.keys().copied().collect();
+    for shard in &shards {
+        let record = &image.shards[shard];
+        let mut groups = Vec::new();
+        for (replica, node) in &record.replicas {
+            let at = nodes.iter().find(|other| other.consensus.identity().node == *node).unwrap();
+            groups.push(at.open(*shard, *replica, Box::new(Idle)).await);
+        }
+        let stranger = groups.last().unwrap();
+        stranger.initialize(record.replicas.clone()).await.unwrap();
+    }
+    eventually("every leader at home", || {
+        let is_home = |shard: &ShardId| {
+            let preferred = image.shards[shard].preferred().map(|(_, node)| node);
+            nodes[1].consensus.leader_hint(*shard).map(|hint| hint.node) == preferred
+        };
+        shards.iter().all(is_home).then_some(())
+    })
+    .await;
     for node in nodes {
         node.stop().await;
     }

@@ -228,10 +228,7 @@ impl Layers {
     pub(super) fn get(&self, key: &'static str) -> Result<&Resolved, ConfigError> {
         self.values.get(key).ok_or_else(|| ConfigError::Missing {
             key: key.to_owned(),
-            variable: format!(
-                "QUIPU_{}",
-                key.replace('.', "__").replace('-', "_").to_uppercase()
-            ),
+            variable: format!("QUIPU_{}", key.replace('.', "__").replace('-', "_").to_uppercase()),
         })
     }
 
@@ -300,7 +297,10 @@ mod tests {
                 "[raft]\nhartbeat = 1\n",
                 "quipu.toml:2: unknown setting \"raft.hartbeat\"; did you mean \"raft.heartbeat\"?",
             ),
-            ("port = 3\n", "quipu.toml:1: unknown setting \"port\"; `quipu config reference` lists all"),
+            (
+                "port = 3\n",
+                "quipu.toml:1: unknown setting \"port\"; `quipu config reference` lists all",
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(file(text).expect_err(text).to_string(), expected);

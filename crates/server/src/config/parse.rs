@@ -166,9 +166,9 @@ impl Reader<'_> {
     ) -> Result<String, ConfigError> {
         self.parse(key, |text| match (text, own) {
             ("", Some(own)) => Ok(own.clone()),
-            ("", None) if listener.ip().is_unspecified() => Err(format!(
-                "nobody can dial {listener}: say which host:port others are to use"
-            )),
+            ("", None) if listener.ip().is_unspecified() => {
+                Err(format!("nobody can dial {listener}: say which host:port others are to use"))
+            }
             ("", None) => Ok(listener.to_string()),
             (text, _) => check_host_port(text).map(|()| text.to_owned()),
         })

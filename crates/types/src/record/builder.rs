@@ -36,12 +36,7 @@ impl BatchBuilder {
         let mut plain = Vec::with_capacity(bytes.max(HEADER_BYTES));
         plain.resize(HEADER_BYTES, 0);
         let base_timestamp = base_timestamp.max(TimestampMs::new(0));
-        Self {
-            plain,
-            base_timestamp,
-            max_timestamp: base_timestamp,
-            count: 0,
-        }
+        Self { plain, base_timestamp, max_timestamp: base_timestamp, count: 0 }
     }
 
     /// Number of records.
@@ -91,11 +86,7 @@ impl BatchBuilder {
             out.extend_from_slice(header.key().as_bytes());
             put_bytes(out, header.value());
         }
-        assert_eq!(
-            out.len(),
-            end,
-            "computed and written size of a record agree"
-        );
+        assert_eq!(out.len(), end, "computed and written size of a record agree");
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
         self.count += 1;
         Ok(())
@@ -140,18 +131,14 @@ impl BatchBuilder {
 
     fn check(&self, record: &Record) -> Result<(), PushError> {
         if self.count >= limits::BATCH_RECORDS_MAX {
-            return Err(PushError::TooManyRecords {
-                limit: limits::BATCH_RECORDS_MAX,
-            });
+            return Err(PushError::TooManyRecords { limit: limits::BATCH_RECORDS_MAX });
         }
         let (actual, limit) = (record.headers.len(), limits::RECORD_HEADERS_MAX);
         if actual > limit {
             return Err(PushError::TooManyHeaders { actual, limit });
         }
         if record.timestamp.get() < 0 {
-            return Err(PushError::Timestamp {
-                timestamp: record.timestamp,
-            });
+            return Err(PushError::Timestamp { timestamp: record.timestamp });
         }
         let (actual, limit) = (self.size_bytes_with(record), limits::DECOMPRESSED_BYTES_MAX);
         if actual > limit {
@@ -162,10 +149,7 @@ impl BatchBuilder {
 
     /// Bytes of a record after its length field.
     fn body_bytes(&self, record: &Record) -> usize {
-        let delta = record
-            .timestamp
-            .get()
-            .wrapping_sub(self.base_timestamp.get());
+        let delta = record.timestamp.get().wrapping_sub(self.base_timestamp.get());
         let headers: usize = record
             .headers
             .iter()
@@ -207,10 +191,7 @@ impl BatchBuilder {
 fn seal(header: BatchHeader, mut bytes: BytesMut) -> ValidatedBatch {
     let batch_length = i32::try_from(bytes.len() - BatchHeader::LENGTH_PREFIX_BYTES)
         .expect("bounded by DECOMPRESSED_BYTES_MAX");
-    let mut header = BatchHeader {
-        batch_length,
-        ..header
-    };
+    let mut header = BatchHeader { batch_length, ..header };
     header.encode_into(&mut bytes);
     header.crc = BatchHeader::seal_checksum(&mut bytes);
     ValidatedBatch::built(bytes.freeze(), header)

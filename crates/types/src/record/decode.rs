@@ -27,13 +27,7 @@ impl RecordsIter {
     /// The records of `section`, which are the decompressed bytes after the header of `batch`.
     #[must_use]
     pub const fn new(header: BatchHeader, section: Bytes) -> Self {
-        Self {
-            header,
-            section,
-            position: 0,
-            index: 0,
-            is_done: false,
-        }
+        Self { header, section, position: 0, index: 0, is_done: false }
     }
 
     fn read(&mut self) -> Result<Option<(Offset, Record)>, RecordError> {
@@ -56,9 +50,7 @@ impl RecordsIter {
         for _ in 0..layout.header_count {
             let (key, value) = walk.header()?;
             let header = RecordHeader::from_stored(slice(&key), value.as_ref().map(slice));
-            headers.push(header.ok_or(RecordError::HeaderKeyUtf8 {
-                position: key.start,
-            })?);
+            headers.push(header.ok_or(RecordError::HeaderKeyUtf8 { position: key.start })?);
         }
         Ok(Record {
             timestamp: timestamp(&self.header, layout.timestamp_delta),
@@ -142,16 +134,8 @@ fn next_layout(
     let trailing = section.len() - position;
     match (index < count, trailing) {
         (false, 0) => Ok(None),
-        (false, _) => Err(RecordError::TrailingBytes {
-            position,
-            count,
-            trailing,
-        }),
-        (true, 0) => Err(RecordError::TooFewRecords {
-            position,
-            count,
-            found: index,
-        }),
+        (false, _) => Err(RecordError::TrailingBytes { position, count, trailing }),
+        (true, 0) => Err(RecordError::TooFewRecords { position, count, found: index }),
         (true, _) => {
             let mut walk = Walk::new(section, position);
             let layout = walk.record(header, index)?;

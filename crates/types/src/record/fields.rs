@@ -27,10 +27,7 @@ impl Record {
     /// The value of the first header of this key; `Some(None)` when that value is null.
     #[must_use]
     pub fn header(&self, key: &str) -> Option<Option<&Bytes>> {
-        self.headers
-            .iter()
-            .find(|header| header.key() == key)
-            .map(RecordHeader::value)
+        self.headers.iter().find(|header| header.key() == key).map(RecordHeader::value)
     }
 }
 
@@ -46,17 +43,12 @@ impl RecordHeader {
     /// Makes a header.
     #[must_use]
     pub fn new(key: impl Into<String>, value: Option<Bytes>) -> Self {
-        Self {
-            key: Bytes::from(key.into()),
-            value,
-        }
+        Self { key: Bytes::from(key.into()), value }
     }
 
     /// A header whose key is a slice of a batch; `None` unless the key is UTF-8.
     pub(super) fn from_stored(key: Bytes, value: Option<Bytes>) -> Option<Self> {
-        std::str::from_utf8(&key)
-            .is_ok()
-            .then_some(Self { key, value })
+        std::str::from_utf8(&key).is_ok().then_some(Self { key, value })
     }
 
     /// The name.

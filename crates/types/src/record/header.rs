@@ -145,32 +145,12 @@ impl BatchHeader {
         put(out, at::MAGIC, [MAGIC]);
         put(out, at::CRC, self.crc.to_be_bytes());
         put(out, at::ATTRIBUTES, self.attributes.to_be_bytes());
-        put(
-            out,
-            at::LAST_OFFSET_DELTA,
-            self.last_offset_delta.to_be_bytes(),
-        );
-        put(
-            out,
-            at::BASE_TIMESTAMP,
-            self.base_timestamp.get().to_be_bytes(),
-        );
-        put(
-            out,
-            at::MAX_TIMESTAMP,
-            self.max_timestamp.get().to_be_bytes(),
-        );
+        put(out, at::LAST_OFFSET_DELTA, self.last_offset_delta.to_be_bytes());
+        put(out, at::BASE_TIMESTAMP, self.base_timestamp.get().to_be_bytes());
+        put(out, at::MAX_TIMESTAMP, self.max_timestamp.get().to_be_bytes());
         put(out, at::PRODUCER_ID, self.producer_id.get().to_be_bytes());
-        put(
-            out,
-            at::PRODUCER_EPOCH,
-            self.producer_epoch.get().to_be_bytes(),
-        );
-        put(
-            out,
-            at::BASE_SEQUENCE,
-            self.base_sequence.get().to_be_bytes(),
-        );
+        put(out, at::PRODUCER_EPOCH, self.producer_epoch.get().to_be_bytes());
+        put(out, at::BASE_SEQUENCE, self.base_sequence.get().to_be_bytes());
         put(out, at::RECORD_COUNT, self.record_count.to_be_bytes());
     }
 
@@ -216,11 +196,7 @@ impl BatchHeader {
     /// Who set the timestamps.
     #[must_use]
     pub const fn timestamp_type(&self) -> TimestampType {
-        if self.attributes & 0x08 == 0 {
-            TimestampType::Create
-        } else {
-            TimestampType::LogAppend
-        }
+        if self.attributes & 0x08 == 0 { TimestampType::Create } else { TimestampType::LogAppend }
     }
 
     /// Whether the batch belongs to a transaction.

@@ -142,17 +142,13 @@ impl ValidatedBatch {
     /// # Errors
     /// [`InvalidBatch`] names the field and what was expected.
     pub fn parse(bytes: Bytes) -> Result<Self, InvalidBatch> {
-        let header = BatchHeader::decode(&bytes).ok_or(InvalidBatch::Short {
-            actual: bytes.len(),
-        })?;
+        let header =
+            BatchHeader::decode(&bytes).ok_or(InvalidBatch::Short { actual: bytes.len() })?;
         check_frame(&bytes, &header)?;
         check_fields(&bytes, &header)?;
         let expected = crc32c::crc32c(&bytes[at::ATTRIBUTES..]);
         if expected != header.crc {
-            return Err(InvalidBatch::Checksum {
-                expected,
-                found: header.crc,
-            });
+            return Err(InvalidBatch::Checksum { expected, found: header.crc });
         }
         Ok(Self { bytes, header })
     }
@@ -162,17 +158,13 @@ impl ValidatedBatch {
     /// # Errors
     /// As [`Self::parse`]; `bytes` is then unchanged.
     pub fn split_first(bytes: &mut Bytes) -> Result<Self, InvalidBatch> {
-        let header = BatchHeader::decode(bytes).ok_or(InvalidBatch::Short {
-            actual: bytes.len(),
-        })?;
+        let header =
+            BatchHeader::decode(bytes).ok_or(InvalidBatch::Short { actual: bytes.len() })?;
         let declared = i64::from(header.batch_length) + LENGTH_PREFIX as i64;
         let length = usize::try_from(declared)
             .ok()
             .filter(|length| (HEADER_BYTES..=bytes.len()).contains(length))
-            .ok_or(InvalidBatch::Length {
-                declared,
-                actual: bytes.len(),
-            })?;
+            .ok_or(InvalidBatch::Length { declared, actual: bytes.len() })?;
         let batch = Self::parse(bytes.slice(..length))?;
         let _ = bytes.split_to(length);
         Ok(batch)
@@ -189,11 +181,7 @@ impl ValidatedBatch {
         }
         let latest = now.get().saturating_add(limits::TIMESTAMP_AHEAD_MS_MAX);
         let (max, latest) = (self.header.max_timestamp, TimestampMs::new(latest));
-        if max > latest {
-            Err(InvalidBatch::FutureTimestamp { max, latest })
-        } else {
-            Ok(())
-        }
+        if max > latest { Err(InvalidBatch::FutureTimestamp { max, latest }) } else { Ok(()) }
     }
 
     /// The batch's bytes as they came.
@@ -236,11 +224,7 @@ impl ValidatedBatch {
     pub fn with_log_append_time(&self, now: TimestampMs) -> Self {
         let attributes = self.header.attributes | 0x08;
         let mut batch = self.clone();
-        batch.rewrite(BatchHeader {
-            attributes,
-            max_timestamp: now,
-            ..self.header
-        });
+        batch.rewrite(BatchHeader { attributes, max_timestamp: now, ..self.header });
         batch
     }
 
@@ -257,12 +241,8 @@ impl ValidatedBatch {
         epoch: ProducerEpoch,
         base_sequence: Sequence,
     ) -> Result<(), InvalidBatch> {
-        let header = BatchHeader {
-            producer_id: id,
-            producer_epoch: epoch,
-            base_sequence,
-            ..self.header
-        };
+        let header =
+            BatchHeader { producer_id: id, producer_epoch: epoch, base_sequence, ..self.header };
         check_producer(&header)?;
         self.rewrite(header);
         Ok(())
@@ -292,40 +272,25 @@ impl ValidatedBatch {
 
 fn check_frame(bytes: &Bytes, header: &BatchHeader) -> Result<(), InvalidBatch> {
     if bytes[at::MAGIC] != MAGIC {
-        return Err(InvalidBatch::Magic {
-            found: bytes[at::MAGIC],
-        });
+        return Err(InvalidBatch::Magic { found: bytes[at::MAGIC] });
     }
     let declared = i64::from(header.batch_length) + LENGTH_PREFIX as i64;
     if i64::try_from(bytes.len()) != Ok(declared) {
-        return Err(InvalidBatch::Length {
-            declared,
-            actual: bytes.len(),
-        });
+        return Err(InvalidBatch::Length { declared, actual: bytes.len() });
     }
     Ok(())
 }
 
 fn check_fields(bytes: &Bytes, header: &BatchHeader) -> Result<(), InvalidBatch> {
-    let BatchHeader {
-        attributes,
-        record_count,
-        last_offset_delta,
-        ..
-    } = *header;
+    let BatchHeader { attributes, record_count, last_offset_delta, .. } = *header;
     let Some(codec) = Codec::from_bits(attributes) else {
-        return Err(InvalidBatch::UnknownCodec {
-            bits: attributes & 0x07,
-        });
+        return Err(InvalidBatch::UnknownCodec { bits: attributes & 0x07 });
     };
     if attributes & !KNOWN_ATTRIBUTES != 0 {
         return Err(InvalidBatch::Attributes { attributes });
     }
     if record_count < 1 || last_offset_delta != record_count - 1 {
-        return Err(InvalidBatch::Count {
-            count: record_count,
-            last_offset_delta,
-        });
+        return Err(InvalidBatch::Count { count: record_count, last_offset_delta });
     }
     check_record_count(bytes.len(), codec, record_count)?;
     let (base, max) = (header.base_timestamp, header.max_timestamp);
@@ -356,13 +321,5 @@ fn check_producer(header: &BatchHeader) -> Result<(), InvalidBatch> {
     let sequence = header.base_sequence.get();
     let is_unset = id == -1 && epoch == -1 && sequence == -1;
     let is_set = id >= 0 && epoch >= 0 && sequence >= 0;
-    if is_unset || is_set {
-        Ok(())
-    } else {
-        Err(InvalidBatch::Producer {
-            id,
-            epoch,
-            sequence,
-        })
-    }
+    if is_unset || is_set { Ok(()) } else { Err(InvalidBatch::Producer { id, epoch, sequence }) }
 }

@@ -66,11 +66,7 @@ fn get(bytes: &[u8], bytes_max: usize, max: u64) -> Result<(u64, usize), Invalid
             return Ok((value, at + 1));
         }
     }
-    Err(if bytes.len() < bytes_max {
-        InvalidVarint::Truncated
-    } else {
-        InvalidVarint::TooLong
-    })
+    Err(if bytes.len() < bytes_max { InvalidVarint::Truncated } else { InvalidVarint::TooLong })
 }
 
 #[cfg(test)]
@@ -89,10 +85,7 @@ mod tests {
             (64, &[0x80, 0x01]),
             (-65, &[0x81, 0x01]),
             (i64::from(i32::MAX), &[0xFE, 0xFF, 0xFF, 0xFF, 0x0F]),
-            (
-                i64::MIN,
-                &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01],
-            ),
+            (i64::MIN, &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]),
         ];
         for (value, bytes) in cases {
             let mut out = Vec::new();
@@ -111,10 +104,7 @@ mod tests {
         assert_eq!(get_i64(&[0x80; 11]), Err(InvalidVarint::TooLong));
         assert_eq!(get_i32(&[0x80; 5]), Err(InvalidVarint::TooLong));
         assert_eq!(get_i32(&[0x80; 4]), Err(InvalidVarint::Truncated));
-        assert_eq!(
-            get_i32(&[0xFF, 0xFF, 0xFF, 0xFF, 0x10]),
-            Err(InvalidVarint::Overflow)
-        );
+        assert_eq!(get_i32(&[0xFF, 0xFF, 0xFF, 0xFF, 0x10]), Err(InvalidVarint::Overflow));
         let mut wide = [0xFF; 10];
         wide[9] = 0x02;
         assert_eq!(get_i64(&wide), Err(InvalidVarint::Overflow));

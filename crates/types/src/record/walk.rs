@@ -29,11 +29,7 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) const fn new(bytes: &'a [u8], position: usize) -> Self {
-        Self {
-            bytes,
-            position,
-            end: bytes.len(),
-        }
+        Self { bytes, position, end: bytes.len() }
     }
 
     pub(super) const fn position(&self) -> usize {
@@ -62,20 +58,9 @@ impl<'a> Walk<'a> {
         }
         let used = self.position - body;
         if used != declared {
-            return Err(RecordError::RecordLength {
-                position: start,
-                declared,
-                used,
-            });
+            return Err(RecordError::RecordLength { position: start, declared, used });
         }
-        Ok(RecordLayout {
-            offset_delta,
-            timestamp_delta,
-            key,
-            value,
-            header_count,
-            headers_start,
-        })
+        Ok(RecordLayout { offset_delta, timestamp_delta, key, value, header_count, headers_start })
     }
 
     /// Reads one header: where its key and its value lie.
@@ -84,9 +69,7 @@ impl<'a> Walk<'a> {
         let length = self.length(RecordField::HeaderKey)?;
         let key = self.take(RecordField::HeaderKey, start, length)?;
         if std::str::from_utf8(&self.bytes[key.clone()]).is_err() {
-            return Err(RecordError::HeaderKeyUtf8 {
-                position: key.start,
-            });
+            return Err(RecordError::HeaderKeyUtf8 { position: key.start });
         }
         Ok((key, self.nullable(RecordField::HeaderValue)?))
     }
@@ -95,33 +78,21 @@ impl<'a> Walk<'a> {
         let at = self.take(RecordField::Attributes, self.position, 1)?.start;
         match self.bytes[at] {
             0 => Ok(()),
-            attributes => Err(RecordError::Attributes {
-                position: at,
-                attributes,
-            }),
+            attributes => Err(RecordError::Attributes { position: at, attributes }),
         }
     }
 
     /// With the leader's time in every record, the producer's deltas have no meaning.
     fn timestamp_delta(&mut self, batch: &BatchHeader) -> Result<i64, RecordError> {
         let position = self.position;
-        let delta = self.varint(
-            RecordField::TimestampDelta,
-            varint::get_i64,
-            varint::BYTES_MAX_I64,
-        )?;
+        let delta =
+            self.varint(RecordField::TimestampDelta, varint::get_i64, varint::BYTES_MAX_I64)?;
         let (base, max) = (batch.base_timestamp.get(), batch.max_timestamp);
-        let is_within = base
-            .checked_add(delta)
-            .is_some_and(|at| (0..=max.get()).contains(&at));
+        let is_within = base.checked_add(delta).is_some_and(|at| (0..=max.get()).contains(&at));
         if is_within || batch.timestamp_type() == TimestampType::LogAppend {
             Ok(delta)
         } else {
-            Err(RecordError::Timestamp {
-                position,
-                delta,
-                max,
-            })
+            Err(RecordError::Timestamp { position, delta, max })
         }
     }
 
@@ -131,11 +102,7 @@ impl<'a> Walk<'a> {
         if found == expected {
             Ok(found)
         } else {
-            Err(RecordError::OffsetDelta {
-                position,
-                expected,
-                found,
-            })
+            Err(RecordError::OffsetDelta { position, expected, found })
         }
     }
 
@@ -143,11 +110,7 @@ impl<'a> Walk<'a> {
         let position = self.position;
         let count = self.length(RecordField::HeaderCount)?;
         if count > RECORD_HEADERS_MAX {
-            return Err(RecordError::TooManyHeaders {
-                position,
-                count,
-                limit: RECORD_HEADERS_MAX,
-            });
+            return Err(RecordError::TooManyHeaders { position, count, limit: RECORD_HEADERS_MAX });
         }
         Ok(count)
     }
@@ -156,11 +119,7 @@ impl<'a> Walk<'a> {
     fn length(&mut self, field: RecordField) -> Result<usize, RecordError> {
         let position = self.position;
         let length = self.int(field)?;
-        usize::try_from(length).map_err(|_| RecordError::NegativeLength {
-            position,
-            field,
-            length,
-        })
+        usize::try_from(length).map_err(|_| RecordError::NegativeLength { position, field, length })
     }
 
     /// Bytes after their length, where −1 means null.
@@ -198,18 +157,11 @@ impl<'a> Walk<'a> {
             }
             Err(InvalidVarint::Truncated) => {
                 let needed = available + 1;
-                Err(RecordError::Truncated {
-                    position,
-                    field,
-                    needed,
-                    available,
-                })
+                Err(RecordError::Truncated { position, field, needed, available })
             }
-            Err(InvalidVarint::TooLong) => Err(RecordError::VarintTooLong {
-                position,
-                field,
-                bytes_max,
-            }),
+            Err(InvalidVarint::TooLong) => {
+                Err(RecordError::VarintTooLong { position, field, bytes_max })
+            }
             Err(InvalidVarint::Overflow) => Err(RecordError::VarintOverflow { position, field }),
         }
     }
@@ -237,12 +189,7 @@ impl<'a> Walk<'a> {
         if needed <= available {
             Ok(needed)
         } else {
-            Err(RecordError::Truncated {
-                position,
-                field,
-                needed,
-                available,
-            })
+            Err(RecordError::Truncated { position, field, needed, available })
         }
     }
 }

@@ -13,11 +13,7 @@ struct Case {
 }
 
 fn case(name: impl Into<String>, bytes: Vec<u8>, expected: InvalidBatch) -> Case {
-    Case {
-        name: name.into(),
-        bytes,
-        expected,
-    }
+    Case { name: name.into(), bytes, expected }
 }
 
 fn good() -> Vec<u8> {
@@ -26,10 +22,7 @@ fn good() -> Vec<u8> {
 
 /// Two records, so that counts can be wrong in both directions.
 fn section() -> Vec<u8> {
-    let second = Parts {
-        offset_delta: varint(1),
-        ..Parts::default()
-    };
+    let second = Parts { offset_delta: varint(1), ..Parts::default() };
     [Parts::default().bytes(), second.bytes()].concat()
 }
 
@@ -50,72 +43,33 @@ fn frames() -> Vec<Case> {
         case(
             format!("length field {length}"),
             bytes,
-            InvalidBatch::Length {
-                declared: i64::from(length) + 12,
-                actual,
-            },
+            InvalidBatch::Length { declared: i64::from(length) + 12, actual },
         )
     };
     let right = i32::try_from(actual - 12).unwrap();
-    let mut cases: Vec<Case> = [
-        right - 1,
-        right + 1,
-        0,
-        1,
-        48,
-        49,
-        -1,
-        -12,
-        -13,
-        i32::MAX,
-        i32::MIN,
-    ]
-    .into_iter()
-    .map(with_length)
-    .collect();
+    let mut cases: Vec<Case> =
+        [right - 1, right + 1, 0, 1, 48, 49, -1, -12, -13, i32::MAX, i32::MIN]
+            .into_iter()
+            .map(with_length)
+            .collect();
     for length in [0, 1, 16, 17, HEADER_BYTES - 1] {
         let expected = InvalidBatch::Short { actual: length };
-        cases.push(case(
-            format!("first {length} bytes"),
-            good[..length].to_vec(),
-            expected,
-        ));
+        cases.push(case(format!("first {length} bytes"), good[..length].to_vec(), expected));
     }
     let declared = i64::try_from(actual).unwrap();
     for length in [HEADER_BYTES, HEADER_BYTES + 1, actual - 1] {
-        let expected = InvalidBatch::Length {
-            declared,
-            actual: length,
-        };
-        cases.push(case(
-            format!("cut after {length}"),
-            good[..length].to_vec(),
-            expected,
-        ));
+        let expected = InvalidBatch::Length { declared, actual: length };
+        cases.push(case(format!("cut after {length}"), good[..length].to_vec(), expected));
     }
     let longer = [&good[..], &[0]].concat();
-    cases.push(case(
-        "a byte more",
-        longer,
-        InvalidBatch::Length {
-            declared,
-            actual: actual + 1,
-        },
-    ));
+    cases.push(case("a byte more", longer, InvalidBatch::Length { declared, actual: actual + 1 }));
     let twice = [&good[..], &good].concat();
-    let expected = InvalidBatch::Length {
-        declared,
-        actual: actual * 2,
-    };
+    let expected = InvalidBatch::Length { declared, actual: actual * 2 };
     cases.push(case("two batches where one is due", twice, expected));
     for found in [0, 1, 3, 0x80, 0xFF] {
         let mut bytes = good.clone();
         bytes[16] = found;
-        cases.push(case(
-            format!("magic {found}"),
-            bytes,
-            InvalidBatch::Magic { found },
-        ));
+        cases.push(case(format!("magic {found}"), bytes, InvalidBatch::Magic { found }));
     }
     cases
 }
@@ -123,8 +77,7 @@ fn frames() -> Vec<Case> {
 /// One flipped bit in every class of bytes the checksum covers, and in the checksum itself.
 fn checksums() -> Vec<Case> {
     let mut good = ValidatedBatch::parse(Bytes::from(good())).unwrap();
-    good.set_producer(ProducerId::new(8), ProducerEpoch::new(2), Sequence::new(64))
-        .unwrap();
+    good.set_producer(ProducerId::new(8), ProducerEpoch::new(2), Sequence::new(64)).unwrap();
     let last = good.bytes().len() - 1;
     let classes: [(&str, usize, u8); 13] = [
         ("checksum, high bit", 17, 0x80),
@@ -158,11 +111,7 @@ fn attributes() -> Vec<Case> {
     let mut cases = Vec::new();
     for bits in 5..=7 {
         let bytes = with_header(|header| header.attributes = bits);
-        cases.push(case(
-            format!("codec {bits}"),
-            bytes,
-            InvalidBatch::UnknownCodec { bits },
-        ));
+        cases.push(case(format!("codec {bits}"), bytes, InvalidBatch::UnknownCodec { bits }));
     }
     for bit in 7..16 {
         let attributes = i16::from_be_bytes((1_u16 << bit).to_be_bytes());
@@ -194,15 +143,8 @@ fn counts() -> Vec<Case> {
             header.record_count = count;
             header.last_offset_delta = delta;
         });
-        let expected = InvalidBatch::Count {
-            count,
-            last_offset_delta: delta,
-        };
-        cases.push(case(
-            format!("count {count}, last delta {delta}"),
-            bytes,
-            expected,
-        ));
+        let expected = InvalidBatch::Count { count, last_offset_delta: delta };
+        cases.push(case(format!("count {count}, last delta {delta}"), bytes, expected));
     }
     let limit = limits::BATCH_RECORDS_MAX;
     for (codec, count, limit) in [
@@ -219,11 +161,7 @@ fn counts() -> Vec<Case> {
             header.last_offset_delta = count - 1;
         });
         let expected = InvalidBatch::TooManyRecords { count, limit };
-        cases.push(case(
-            format!("codec {codec} with {count} records"),
-            bytes,
-            expected,
-        ));
+        cases.push(case(format!("codec {codec} with {count} records"), bytes, expected));
     }
     let no_records = sealed(batch_header(1), &[]);
     let expected = InvalidBatch::TooManyRecords { count: 1, limit: 0 };
@@ -280,41 +218,21 @@ fn producers() -> Vec<Case> {
             header.base_sequence = Sequence::new(sequence);
         });
         let name = format!("producer {id}, epoch {epoch}, sequence {sequence}");
-        case(
-            name,
-            bytes,
-            InvalidBatch::Producer {
-                id,
-                epoch,
-                sequence,
-            },
-        )
+        case(name, bytes, InvalidBatch::Producer { id, epoch, sequence })
     })
     .collect()
 }
 
 fn cases() -> Vec<Case> {
-    [
-        frames(),
-        checksums(),
-        attributes(),
-        counts(),
-        timestamps(),
-        producers(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [frames(), checksums(), attributes(), counts(), timestamps(), producers()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]
 fn each_bad_batch_is_refused_with_its_own_error() {
-    for Case {
-        name,
-        bytes,
-        expected,
-    } in cases()
-    {
+    for Case { name, bytes, expected } in cases() {
         let refused = ValidatedBatch::parse(Bytes::from(bytes)).map(|batch| *batch.header());
         assert_eq!(refused, Err(expected), "{name}");
     }
@@ -323,12 +241,7 @@ fn each_bad_batch_is_refused_with_its_own_error() {
 /// A stream is cut where its length field says; what cannot be a batch leaves it untouched.
 #[test]
 fn splitting_refuses_the_same_batches_and_takes_nothing() {
-    for Case {
-        name,
-        bytes,
-        expected,
-    } in cases()
-    {
+    for Case { name, bytes, expected } in cases() {
         let mut stream = Bytes::from(bytes);
         let before = stream.clone();
         let is_about_length = matches!(expected, InvalidBatch::Length { .. });
@@ -338,11 +251,7 @@ fn splitting_refuses_the_same_batches_and_takes_nothing() {
             }
             Err(_) if is_about_length => assert_eq!(stream, before, "{name}"),
             refused => {
-                assert_eq!(
-                    refused.map(|batch| *batch.header()),
-                    Err(expected),
-                    "{name}"
-                );
+                assert_eq!(refused.map(|batch| *batch.header()), Err(expected), "{name}");
                 assert_eq!(stream, before, "{name}");
             }
         }
@@ -353,10 +262,8 @@ fn splitting_refuses_the_same_batches_and_takes_nothing() {
 #[test]
 fn every_refusal_has_the_stable_code_of_its_family() {
     for Case { name, expected, .. } in cases() {
-        let is_unknown = matches!(
-            expected,
-            InvalidBatch::Magic { .. } | InvalidBatch::UnknownCodec { .. }
-        );
+        let is_unknown =
+            matches!(expected, InvalidBatch::Magic { .. } | InvalidBatch::UnknownCodec { .. });
         let code = if is_unknown {
             ErrorCode::UnsupportedCodec
         } else if matches!(expected, InvalidBatch::Timestamps { .. }) {
@@ -377,9 +284,7 @@ fn batches_at_the_limits_are_accepted() {
             header.base_timestamp = TimestampMs::new(0);
             header.max_timestamp = TimestampMs::new(0);
         }),
-        ("end of time", |header| {
-            header.max_timestamp = TimestampMs::new(i64::MAX)
-        }),
+        ("end of time", |header| header.max_timestamp = TimestampMs::new(i64::MAX)),
         ("log append ignores the producer's time", |header| {
             header.attributes = 8;
             header.base_timestamp = TimestampMs::new(-1);
@@ -399,9 +304,7 @@ fn batches_at_the_limits_are_accepted() {
             header.record_count = i32::try_from(limits::BATCH_RECORDS_MAX).unwrap();
             header.last_offset_delta = header.record_count - 1;
         }),
-        ("every known attribute bit", |header| {
-            header.attributes = 0x78
-        }),
+        ("every known attribute bit", |header| header.attributes = 0x78),
     ];
     for (name, change) in edges {
         let parsed = ValidatedBatch::parse(Bytes::from(with_header(change)));
@@ -429,24 +332,15 @@ fn only_the_system_sets_the_attributes_of_the_system() {
 fn a_producer_may_be_an_hour_ahead_and_no_more() {
     let now = TimestampMs::new(BASE_MS);
     let latest = TimestampMs::new(BASE_MS + limits::TIMESTAMP_AHEAD_MS_MAX);
-    for (max, is_accepted) in [
-        (latest.get(), true),
-        (latest.get() + 1, false),
-        (i64::MAX, false),
-        (BASE_MS, true),
-    ] {
+    for (max, is_accepted) in
+        [(latest.get(), true), (latest.get() + 1, false), (i64::MAX, false), (BASE_MS, true)]
+    {
         let max = TimestampMs::new(max);
         let bytes = with_header(|header| header.max_timestamp = max);
-        let checked = ValidatedBatch::parse(Bytes::from(bytes))
-            .unwrap()
-            .check_from_producer(now);
+        let checked = ValidatedBatch::parse(Bytes::from(bytes)).unwrap().check_from_producer(now);
         let refused = InvalidBatch::FutureTimestamp { max, latest };
         assert_eq!(refused.code(), ErrorCode::InvalidTimestamp);
-        assert_eq!(
-            checked,
-            if is_accepted { Ok(()) } else { Err(refused) },
-            "{max}"
-        );
+        assert_eq!(checked, if is_accepted { Ok(()) } else { Err(refused) }, "{max}");
     }
 }
 

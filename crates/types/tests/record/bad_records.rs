@@ -18,17 +18,9 @@ struct Case {
 /// One record made of `parts`, padded by a second one so that nothing fails for lack of bytes of
 /// the batch.
 fn first(name: impl Into<String>, parts: &Parts, expected: RecordError) -> Case {
-    let second = Parts {
-        offset_delta: varint(1),
-        ..Parts::default()
-    };
+    let second = Parts { offset_delta: varint(1), ..Parts::default() };
     let section = [parts.bytes(), second.bytes()].concat();
-    Case {
-        name: name.into(),
-        count: 2,
-        section,
-        expected,
-    }
+    Case { name: name.into(), count: 2, section, expected }
 }
 
 fn parts(change: impl FnOnce(&mut Parts)) -> Parts {
@@ -79,29 +71,15 @@ const LENGTHS: [RecordField; 6] = [
 /// Varints that do not end, or are wider than their field, in each field that is one.
 fn varints() -> Vec<Case> {
     let mut cases = Vec::new();
-    let fields = LENGTHS
-        .into_iter()
-        .chain([RecordField::TimestampDelta, RecordField::OffsetDelta]);
+    let fields = LENGTHS.into_iter().chain([RecordField::TimestampDelta, RecordField::OffsetDelta]);
     for field in fields {
         let position = start_of(field);
-        let bytes_max = if field == RecordField::TimestampDelta {
-            10
-        } else {
-            5
-        };
+        let bytes_max = if field == RecordField::TimestampDelta { 10 } else { 5 };
         for continued in [bytes_max, bytes_max + 1] {
             let bytes = [vec![0x80; continued], vec![0]].concat();
             let parts = parts(|parts| set(parts, field, bytes));
-            let expected = RecordError::VarintTooLong {
-                position,
-                field,
-                bytes_max,
-            };
-            cases.push(first(
-                format!("{field} of {continued} and more bytes"),
-                &parts,
-                expected,
-            ));
+            let expected = RecordError::VarintTooLong { position, field, bytes_max };
+            cases.push(first(format!("{field} of {continued} and more bytes"), &parts, expected));
         }
         let mut wide = vec![0xFF; bytes_max];
         wide[bytes_max - 1] = 0x10;
@@ -115,18 +93,12 @@ fn varints() -> Vec<Case> {
 fn negative_lengths() -> Vec<Case> {
     let mut cases = Vec::new();
     for field in LENGTHS {
-        let is_nullable = matches!(
-            field,
-            RecordField::Key | RecordField::Value | RecordField::HeaderValue
-        );
+        let is_nullable =
+            matches!(field, RecordField::Key | RecordField::Value | RecordField::HeaderValue);
         let first_bad = if is_nullable { -2 } else { -1 };
         for length in [first_bad, i32::MIN] {
             let parts = parts(|parts| set(parts, field, varint(i64::from(length))));
-            let expected = RecordError::NegativeLength {
-                position: start_of(field),
-                field,
-                length,
-            };
+            let expected = RecordError::NegativeLength { position: start_of(field), field, length };
             cases.push(first(format!("{field} {length}"), &parts, expected));
         }
     }
@@ -136,12 +108,8 @@ fn negative_lengths() -> Vec<Case> {
 /// Lengths that reach beyond the record although the batch has more bytes, or beyond the batch.
 fn long_lengths() -> Vec<Case> {
     let mut cases = Vec::new();
-    let bounded = [
-        RecordField::Key,
-        RecordField::Value,
-        RecordField::HeaderKey,
-        RecordField::HeaderValue,
-    ];
+    let bounded =
+        [RecordField::Key, RecordField::Value, RecordField::HeaderKey, RecordField::HeaderValue];
     for field in bounded {
         for length in [9, 1 << 20, i32::MAX] {
             let parts = parts(|parts| set(parts, field, varint(i64::from(length))));
@@ -149,12 +117,7 @@ fn long_lengths() -> Vec<Case> {
             let position = start_of(field);
             let available = record_bytes - position - varint(i64::from(length)).len();
             let needed = usize::try_from(length).unwrap();
-            let expected = RecordError::Truncated {
-                position,
-                field,
-                needed,
-                available,
-            };
+            let expected = RecordError::Truncated { position, field, needed, available };
             cases.push(first(format!("{field} {length}"), &parts, expected));
         }
     }
@@ -188,31 +151,14 @@ fn record_lengths() -> Vec<Case> {
         .map(|(length, field)| {
             let parts = parts(|parts| parts.length = Some(varint(as_i64(length))));
             let position = start_of(field);
-            let expected = RecordError::Truncated {
-                position,
-                field,
-                needed: 1,
-                available: 0,
-            };
-            first(
-                format!("record length {length} ends before {field}"),
-                &parts,
-                expected,
-            )
+            let expected = RecordError::Truncated { position, field, needed: 1, available: 0 };
+            first(format!("record length {length} ends before {field}"), &parts, expected)
         })
         .collect();
     for spare in [1, 2] {
         let parts = parts(|parts| parts.rest = vec![0; spare]);
-        let expected = RecordError::RecordLength {
-            position: 0,
-            declared: 6 + spare,
-            used: 6,
-        };
-        cases.push(first(
-            format!("{spare} spare bytes in a record"),
-            &parts,
-            expected,
-        ));
+        let expected = RecordError::RecordLength { position: 0, declared: 6 + spare, used: 6 };
+        cases.push(first(format!("{spare} spare bytes in a record"), &parts, expected));
     }
     cases
 }
@@ -221,23 +167,10 @@ fn deltas() -> Vec<Case> {
     let mut cases = Vec::new();
     for found in [1, -1, 2, i32::MAX, i32::MIN] {
         let parts = parts(|parts| parts.offset_delta = varint(i64::from(found)));
-        let expected = RecordError::OffsetDelta {
-            position: 3,
-            expected: 0,
-            found,
-        };
-        cases.push(first(
-            format!("first offset delta {found}"),
-            &parts,
-            expected,
-        ));
+        let expected = RecordError::OffsetDelta { position: 3, expected: 0, found };
+        cases.push(first(format!("first offset delta {found}"), &parts, expected));
     }
-    for (deltas, at) in [
-        ([0, 0, 1], 1),
-        ([0, 2, 1], 1),
-        ([0, 1, 1], 2),
-        ([0, 1, 3], 2),
-    ] {
+    for (deltas, at) in [([0, 0, 1], 1), ([0, 2, 1], 1), ([0, 1, 1], 2), ([0, 1, 3], 2)] {
         let record = |delta| parts(|parts| parts.offset_delta = varint(delta)).bytes();
         let position = 7 * at + 3;
         cases.push(Case {
@@ -254,11 +187,7 @@ fn deltas() -> Vec<Case> {
     let max = TimestampMs::new(BASE_MS + 1_000);
     for delta in [1_001, -BASE_MS - 1, i64::MAX, i64::MIN] {
         let parts = parts(|parts| parts.timestamp_delta = varint(delta));
-        let expected = RecordError::Timestamp {
-            position: 2,
-            delta,
-            max,
-        };
+        let expected = RecordError::Timestamp { position: 2, delta, max };
         cases.push(first(format!("timestamp delta {delta}"), &parts, expected));
     }
     cases
@@ -269,11 +198,7 @@ fn headers_and_flags() -> Vec<Case> {
     let mut cases = Vec::new();
     for count in [limit + 1, 1 << 20, i32::MAX as usize] {
         let parts = parts(|parts| parts.headers = varint(as_i64(count)));
-        let expected = RecordError::TooManyHeaders {
-            position: 6,
-            count,
-            limit,
-        };
+        let expected = RecordError::TooManyHeaders { position: 6, count, limit };
         cases.push(first(format!("{count} headers"), &parts, expected));
     }
     let missing = parts(|parts| parts.headers = [varint(2), sized(b"k"), varint(-1)].concat());
@@ -291,15 +216,8 @@ fn headers_and_flags() -> Vec<Case> {
     }
     for attributes in [0x01, 0x20, 0x80, 0xFF] {
         let parts = parts(|parts| parts.attributes = vec![attributes]);
-        let expected = RecordError::Attributes {
-            position: 1,
-            attributes,
-        };
-        cases.push(first(
-            format!("record attributes {attributes:#04x}"),
-            &parts,
-            expected,
-        ));
+        let expected = RecordError::Attributes { position: 1, attributes };
+        cases.push(first(format!("record attributes {attributes:#04x}"), &parts, expected));
     }
     cases
 }
@@ -314,41 +232,25 @@ fn counts() -> Vec<Case> {
             name: "count 2, one record".to_owned(),
             count: 2,
             section: long.clone(),
-            expected: RecordError::TooFewRecords {
-                position: end,
-                count: 2,
-                found: 1,
-            },
+            expected: RecordError::TooFewRecords { position: end, count: 2, found: 1 },
         },
         Case {
             name: "count 10, one record".to_owned(),
             count: 10,
             section: long,
-            expected: RecordError::TooFewRecords {
-                position: end,
-                count: 10,
-                found: 1,
-            },
+            expected: RecordError::TooFewRecords { position: end, count: 10, found: 1 },
         },
         Case {
             name: "count 1, two records".to_owned(),
             count: 1,
             section: [record(0), record(1)].concat(),
-            expected: RecordError::TrailingBytes {
-                position: 7,
-                count: 1,
-                trailing: 7,
-            },
+            expected: RecordError::TrailingBytes { position: 7, count: 1, trailing: 7 },
         },
         Case {
             name: "a byte after the last record".to_owned(),
             count: 2,
             section: [record(0), record(1), vec![0]].concat(),
-            expected: RecordError::TrailingBytes {
-                position: 14,
-                count: 2,
-                trailing: 1,
-            },
+            expected: RecordError::TrailingBytes { position: 14, count: 2, trailing: 1 },
         },
     ]
 }
@@ -374,27 +276,13 @@ fn parse(header: BatchHeader, section: &[u8]) -> ValidatedBatch {
 
 #[test]
 fn each_bad_record_is_refused_with_its_own_error_and_place() {
-    for Case {
-        name,
-        count,
-        section,
-        expected,
-    } in cases()
-    {
+    for Case { name, count, section, expected } in cases() {
         let batch = parse(batch_header(count), &section);
-        assert_eq!(
-            batch.check_records(),
-            Err(expected.clone()),
-            "check: {name}"
-        );
+        assert_eq!(batch.check_records(), Err(expected.clone()), "check: {name}");
         let decoded: Result<Vec<_>, _> = batch.records().unwrap().collect();
         assert_eq!(decoded, Err(expected.clone()), "decode: {name}");
         let is_time = matches!(expected, RecordError::Timestamp { .. });
-        let code = if is_time {
-            ErrorCode::InvalidTimestamp
-        } else {
-            ErrorCode::CorruptBatch
-        };
+        let code = if is_time { ErrorCode::InvalidTimestamp } else { ErrorCode::CorruptBatch };
         assert_eq!(expected.code(), code, "{name}");
     }
 }
@@ -423,20 +311,14 @@ fn records_cut_at_any_byte_are_refused() {
     let section = batch.section();
     for length in 0..section.len() {
         let cut = batch.records_of(section.slice(..length));
-        assert!(
-            cut.last().is_some_and(|item| item.is_err()),
-            "cut after {length} bytes"
-        );
+        assert!(cut.last().is_some_and(|item| item.is_err()), "cut after {length} bytes");
     }
 }
 
 #[test]
 fn compressed_records_are_not_taken_for_plain_ones() {
     for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
-        let header = BatchHeader {
-            attributes: codec.bits(),
-            ..batch_header(1)
-        };
+        let header = BatchHeader { attributes: codec.bits(), ..batch_header(1) };
         let batch = parse(header, &Parts::default().bytes());
         let expected = RecordError::Compressed { codec };
         assert_eq!(batch.check_records(), Err(expected.clone()));
@@ -448,10 +330,7 @@ fn compressed_records_are_not_taken_for_plain_ones() {
 #[test]
 fn log_append_time_overrides_every_record() {
     let wild = parts(|parts| parts.timestamp_delta = varint(i64::MIN));
-    let header = BatchHeader {
-        attributes: 0x08,
-        ..batch_header(1)
-    };
+    let header = BatchHeader { attributes: 0x08, ..batch_header(1) };
     let batch = parse(header, &wild.bytes());
     let (_, record) = batch.records().unwrap().next().unwrap().unwrap();
     assert_eq!(record.timestamp, header.max_timestamp);
@@ -462,10 +341,7 @@ fn as_many_headers_as_allowed_are_read() {
     let limit = limits::RECORD_HEADERS_MAX;
     let header = [sized(b"k"), varint(-1)].concat();
     let headers = [varint(as_i64(limit)), header.repeat(limit)].concat();
-    let batch = parse(
-        batch_header(1),
-        &parts(|parts| parts.headers = headers).bytes(),
-    );
+    let batch = parse(batch_header(1), &parts(|parts| parts.headers = headers).bytes());
     let (_, record) = batch.records().unwrap().next().unwrap().unwrap();
     assert_eq!(record.headers.len(), limit);
     assert_eq!(record.header("k"), Some(None));

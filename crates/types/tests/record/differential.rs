@@ -22,23 +22,14 @@ struct Producer {
     sequence: i32,
 }
 
-const NONE: Producer = Producer {
-    id: -1,
-    epoch: -1,
-    sequence: -1,
-};
+const NONE: Producer = Producer { id: -1, epoch: -1, sequence: -1 };
 
 /// Their record. They give each record its own sequence; all −1 when there is no producer.
 fn theirs(record: &Record, index: i32, producer: Producer) -> TheirRecord {
     let headers: IndexMap<StrBytes, Option<Bytes>> = record
         .headers
         .iter()
-        .map(|header| {
-            (
-                StrBytes::from(header.key().to_owned()),
-                header.value().cloned(),
-            )
-        })
+        .map(|header| (StrBytes::from(header.key().to_owned()), header.value().cloned()))
         .collect();
     TheirRecord {
         transactional: false,
@@ -58,18 +49,12 @@ fn theirs(record: &Record, index: i32, producer: Producer) -> TheirRecord {
 }
 
 fn all_theirs(records: &[Record], producer: Producer) -> Vec<TheirRecord> {
-    (0..)
-        .zip(records)
-        .map(|(index, record)| theirs(record, index, producer))
-        .collect()
+    (0..).zip(records).map(|(index, record)| theirs(record, index, producer)).collect()
 }
 
 fn encode_theirs(records: &[TheirRecord]) -> Bytes {
     let mut out = BytesMut::new();
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression: Compression::None,
-    };
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     RecordBatchEncoder::encode(&mut out, records, &options).unwrap();
     out.freeze()
 }
@@ -92,12 +77,8 @@ fn any_record() -> impl Strategy<Value = Record> {
 }
 
 fn any_producer() -> impl Strategy<Value = Producer> {
-    let some =
-        (0..=i64::MAX, 0..=i16::MAX, 0..1_000_000).prop_map(|(id, epoch, sequence)| Producer {
-            id,
-            epoch,
-            sequence,
-        });
+    let some = (0..=i64::MAX, 0..=i16::MAX, 0..1_000_000)
+        .prop_map(|(id, epoch, sequence)| Producer { id, epoch, sequence });
     prop_oneof![Just(NONE), some]
 }
 

@@ -5,28 +5,18 @@ use quipu_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Time
 
 use crate::{golden, sample};
 
-const DOCUMENT: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../docs/formats/record-batch.md"
-);
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats/record-batch.md");
 
 /// The rows below a heading: cells without their blanks, head and rule left out.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(DOCUMENT).unwrap();
-    let (_, section) = text
-        .split_once(&format!("\n## {heading}\n"))
-        .expect(heading);
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).expect(heading);
     let section = section.split("\n## ").next().unwrap();
     let rows: Vec<Vec<String>> = section
         .lines()
         .filter(|line| line.starts_with('|'))
         .skip(2)
-        .map(|line| {
-            line.trim_matches('|')
-                .split('|')
-                .map(|cell| cell.trim().to_owned())
-                .collect()
-        })
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
         .collect();
     assert!(!rows.is_empty(), "{heading} has a table");
     rows
@@ -76,22 +66,12 @@ fn the_header_table_is_what_the_code_writes() {
     header.encode_into(&mut bytes);
     let mut end = 0;
     for row in table("Header") {
-        let [at, length, field, kind] = &row[..4] else {
-            panic!("four cells in {row:?}")
-        };
+        let [at, length, field, kind] = &row[..4] else { panic!("four cells in {row:?}") };
         let (at, length): (usize, usize) = (at.parse().unwrap(), length.parse().unwrap());
         let field = field.trim_matches('`');
         assert_eq!(at, end, "{field} follows the field before it");
-        assert_eq!(
-            bytes[at..at + length],
-            field_bytes(&header, field)[..],
-            "{field}"
-        );
-        assert_eq!(
-            kind[1..].parse::<usize>().unwrap(),
-            length * 8,
-            "{field} is {kind}"
-        );
+        assert_eq!(bytes[at..at + length], field_bytes(&header, field)[..], "{field}");
+        assert_eq!(kind[1..].parse::<usize>().unwrap(), length * 8, "{field} is {kind}");
         end += length;
     }
     assert_eq!(end, HEADER_BYTES);
@@ -99,10 +79,7 @@ fn the_header_table_is_what_the_code_writes() {
 
 #[test]
 fn the_attribute_table_is_what_the_code_reads() {
-    let with = |attributes| BatchHeader {
-        attributes,
-        ..telling_header()
-    };
+    let with = |attributes| BatchHeader { attributes, ..telling_header() };
     let mut known = 0_i16;
     for row in table("Attributes") {
         let bit = |text: &str| 1_i16 << text.parse::<u32>().unwrap();
@@ -156,9 +133,7 @@ fn the_example_is_the_golden_file() {
     for row in table("Example") {
         let at = usize::from_str_radix(&row[0], 16).unwrap();
         assert_eq!(at, bytes.len(), "{row:?}");
-        let hex = row[1]
-            .split_whitespace()
-            .map(|byte| u8::from_str_radix(byte, 16).unwrap());
+        let hex = row[1].split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap());
         bytes.extend(hex);
     }
     assert_eq!(bytes, golden);
@@ -173,13 +148,7 @@ fn the_record_table_is_what_a_record_holds() {
         .filter(|row| usize::from_str_radix(&row[0], 16).unwrap() >= HEADER_BYTES)
         .map(|row| row[2].split(':').next().unwrap().to_owned())
         .collect();
-    assert_eq!(
-        names, example,
-        "the example shows every field of the table in its order"
-    );
+    assert_eq!(names, example, "the example shows every field of the table in its order");
     let smallest = sample::Parts::default().bytes();
-    assert_eq!(
-        smallest.len(),
-        rows.iter().filter(|row| row[2] == "always").count()
-    );
+    assert_eq!(smallest.len(), rows.iter().filter(|row| row[2] == "always").count());
 }

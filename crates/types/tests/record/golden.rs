@@ -25,14 +25,8 @@ fn example() -> Record {
 
 fn idempotent() -> ValidatedBatch {
     let mut batch = batch_of(&records());
-    let producer = (
-        ProducerId::new(4_711),
-        ProducerEpoch::new(3),
-        Sequence::new(i32::MAX),
-    );
-    batch
-        .set_producer(producer.0, producer.1, producer.2)
-        .unwrap();
+    let producer = (ProducerId::new(4_711), ProducerEpoch::new(3), Sequence::new(i32::MAX));
+    batch.set_producer(producer.0, producer.1, producer.2).unwrap();
     batch
 }
 
@@ -44,29 +38,15 @@ fn stored() -> ValidatedBatch {
 
 fn goldens() -> Vec<Golden> {
     let now = TimestampMs::new(BASE_MS + 60_000);
-    let dated = records()
-        .into_iter()
-        .map(|record| Record {
-            timestamp: now,
-            ..record
-        })
-        .collect();
+    let dated = records().into_iter().map(|record| Record { timestamp: now, ..record }).collect();
     let many: Vec<Record> = vec![record(None, Some("tick")); 300];
-    let golden = |name, records, batch| Golden {
-        name,
-        records,
-        batch,
-    };
+    let golden = |name, records, batch| Golden { name, records, batch };
     vec![
         golden("one-record", vec![example()], batch_of(&[example()])),
         golden("every-shape", records(), batch_of(&records())),
         golden("idempotent", records(), idempotent()),
         golden("stored", records(), stored()),
-        golden(
-            "log-append-time",
-            dated,
-            batch_of(&records()).with_log_append_time(now),
-        ),
+        golden("log-append-time", dated, batch_of(&records()).with_log_append_time(now)),
         golden("three-hundred", many.clone(), batch_of(&many)),
     ]
 }
@@ -78,12 +58,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
 /// `UPDATE_EXPECT=1` writes files that are missing; existing ones are what they are.
 #[test]
 fn golden_files_are_read_and_written_byte_for_byte() {
-    for Golden {
-        name,
-        records,
-        batch,
-    } in goldens()
-    {
+    for Golden { name, records, batch } in goldens() {
         let path = path(name);
         if !path.exists() && std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::write(&path, batch.bytes()).unwrap();

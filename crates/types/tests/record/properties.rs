@@ -135,23 +135,12 @@ fn a_producer_is_set_whole_or_not_at_all() {
     let mut batch = batch_of(&records());
     let before = batch.bytes().clone();
     let refused = batch.set_producer(ProducerId::new(7), ProducerEpoch::new(-1), Sequence::new(0));
-    assert_eq!(
-        refused,
-        Err(InvalidBatch::Producer {
-            id: 7,
-            epoch: -1,
-            sequence: 0
-        })
-    );
+    assert_eq!(refused, Err(InvalidBatch::Producer { id: 7, epoch: -1, sequence: 0 }));
     assert_eq!(batch.bytes(), &before);
     let set = (ProducerId::new(7), ProducerEpoch::new(1), Sequence::new(0));
     batch.set_producer(set.0, set.1, set.2).unwrap();
     assert_ne!(batch.bytes(), &before);
-    let none = (
-        ProducerId::new(-1),
-        ProducerEpoch::new(-1),
-        Sequence::new(-1),
-    );
+    let none = (ProducerId::new(-1), ProducerEpoch::new(-1), Sequence::new(-1));
     batch.set_producer(none.0, none.1, none.2).unwrap();
     assert_eq!(batch.bytes(), &before);
 }
@@ -161,9 +150,7 @@ fn an_unshared_batch_gets_its_producer_without_a_copy() {
     let mut batch = ValidatedBatch::parse(Bytes::from(batch_of(&records()).bytes().to_vec()))
         .expect("well-formed");
     let address = batch.bytes().as_ptr();
-    batch
-        .set_producer(ProducerId::new(1), ProducerEpoch::new(0), Sequence::new(0))
-        .unwrap();
+    batch.set_producer(ProducerId::new(1), ProducerEpoch::new(0), Sequence::new(0)).unwrap();
     assert_eq!(batch.bytes().as_ptr(), address);
 }
 
@@ -174,11 +161,7 @@ fn stamping_moves_offsets_and_keeps_the_checksum() {
     let stored = [&prefix[..], &batch.bytes()[16..]].concat();
     let stored = ValidatedBatch::parse(Bytes::from(stored)).unwrap();
     assert_eq!(stored.header().leader_epoch, LeaderEpoch::new(12));
-    let offsets: Vec<u64> = stored
-        .records()
-        .unwrap()
-        .map(|item| item.unwrap().0.get())
-        .collect();
+    let offsets: Vec<u64> = stored.records().unwrap().map(|item| item.unwrap().0.get()).collect();
     assert_eq!(offsets, [1_000, 1_001, 1_002, 1_003, 1_004]);
 }
 
@@ -207,9 +190,7 @@ fn a_batch_keeps_the_smaller_of_plain_and_compressed() {
         builder
     };
     let finish = |bytes: usize| {
-        build()
-            .finish::<()>(Codec::Zstd, |_| Ok(Bytes::from(vec![7; bytes])))
-            .unwrap()
+        build().finish::<()>(Codec::Zstd, |_| Ok(Bytes::from(vec![7; bytes]))).unwrap()
     };
     let plain = build().finish_plain();
     assert_eq!(finish(plain.section().len()).codec(), Codec::None);
@@ -218,10 +199,7 @@ fn a_batch_keeps_the_smaller_of_plain_and_compressed() {
     assert_eq!(smaller.codec(), Codec::Zstd);
     assert_eq!(smaller.section(), vec![7; plain.section().len() - 1]);
     assert!(ValidatedBatch::parse(smaller.bytes().clone()).is_ok());
-    assert_eq!(
-        build().finish(Codec::Gzip, |_| Err("no memory")).map(drop),
-        Err("no memory")
-    );
+    assert_eq!(build().finish(Codec::Gzip, |_| Err("no memory")).map(drop), Err("no memory"));
 }
 
 #[test]
@@ -231,36 +209,19 @@ fn the_builder_refuses_what_no_reader_takes_and_stays_as_it_was() {
     let size = builder.size_bytes();
 
     let limit = limits::RECORD_HEADERS_MAX;
-    let many = Record {
-        headers: vec![RecordHeader::new("k", None); limit + 1],
-        ..record(None, None)
-    };
+    let many =
+        Record { headers: vec![RecordHeader::new("k", None); limit + 1], ..record(None, None) };
     let refused = builder.push(&many);
-    assert_eq!(
-        refused,
-        Err(PushError::TooManyHeaders {
-            actual: limit + 1,
-            limit
-        })
-    );
+    assert_eq!(refused, Err(PushError::TooManyHeaders { actual: limit + 1, limit }));
 
     let early = TimestampMs::new(-1);
-    let refused = builder.push(&Record {
-        timestamp: early,
-        ..record(None, None)
-    });
+    let refused = builder.push(&Record { timestamp: early, ..record(None, None) });
     assert_eq!(refused, Err(PushError::Timestamp { timestamp: early }));
 
     let limit = limits::DECOMPRESSED_BYTES_MAX;
-    let huge = Record {
-        value: Some(Bytes::from(vec![0; limit])),
-        ..record(None, None)
-    };
+    let huge = Record { value: Some(Bytes::from(vec![0; limit])), ..record(None, None) };
     let actual = builder.size_bytes_with(&huge);
-    assert_eq!(
-        builder.push(&huge),
-        Err(PushError::TooLarge { actual, limit })
-    );
+    assert_eq!(builder.push(&huge), Err(PushError::TooLarge { actual, limit }));
 
     assert_eq!((builder.record_count(), builder.size_bytes()), (1, size));
     assert_eq!(read(&builder.finish_plain()), [record(None, Some("first"))]);
@@ -271,14 +232,8 @@ fn a_stream_of_batches_is_split_one_by_one() {
     let first = batch_of(&records());
     let second = batch_of(&[record(None, Some("alone"))]);
     let mut stream = Bytes::from([&first.bytes()[..], second.bytes()].concat());
-    assert_eq!(
-        ValidatedBatch::split_first(&mut stream).unwrap().bytes(),
-        first.bytes()
-    );
-    assert_eq!(
-        ValidatedBatch::split_first(&mut stream).unwrap().bytes(),
-        second.bytes()
-    );
+    assert_eq!(ValidatedBatch::split_first(&mut stream).unwrap().bytes(), first.bytes());
+    assert_eq!(ValidatedBatch::split_first(&mut stream).unwrap().bytes(), second.bytes());
     assert!(stream.is_empty());
     let refused = ValidatedBatch::split_first(&mut stream).map(drop);
     assert_eq!(refused, Err(InvalidBatch::Short { actual: 0 }));

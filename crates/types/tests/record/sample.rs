@@ -37,10 +37,7 @@ pub(crate) fn records() -> Vec<Record> {
         ],
         ..record(Some("order-7"), Some("{\"total\":42}"))
     };
-    let late = Record {
-        timestamp: TimestampMs::new(BASE_MS - 1_000),
-        ..record(None, None)
-    };
+    let late = Record { timestamp: TimestampMs::new(BASE_MS - 1_000), ..record(None, None) };
     vec![
         record(Some("order-7"), Some("created")),
         full,
@@ -59,11 +56,7 @@ pub(crate) fn batch_of(records: &[Record]) -> ValidatedBatch {
 }
 
 pub(crate) fn read(batch: &ValidatedBatch) -> Vec<Record> {
-    batch
-        .records()
-        .unwrap()
-        .map(|item| item.unwrap().1)
-        .collect()
+    batch.records().unwrap().map(|item| item.unwrap().1).collect()
 }
 
 /// A header whose fields agree with each other.
@@ -89,22 +82,14 @@ pub(crate) fn sealed(header: BatchHeader, section: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
     bytes.extend_from_slice(section);
     let batch_length = i32::try_from(bytes.len() - 12).unwrap();
-    BatchHeader {
-        batch_length,
-        ..header
-    }
-    .encode_into(&mut bytes);
+    BatchHeader { batch_length, ..header }.encode_into(&mut bytes);
     BatchHeader::seal_checksum(&mut bytes);
     bytes
 }
 
 /// A zigzag varint, written from its definition.
 pub(crate) fn varint(value: i64) -> Vec<u8> {
-    let mut rest = if value >= 0 {
-        i128::from(value) * 2
-    } else {
-        -2 * i128::from(value) - 1
-    };
+    let mut rest = if value >= 0 { i128::from(value) * 2 } else { -2 * i128::from(value) - 1 };
     let mut out = Vec::new();
     loop {
         let low = u8::try_from(rest % 128).unwrap();
@@ -158,10 +143,7 @@ impl Parts {
             &self.rest,
         ]
         .concat();
-        let length = self
-            .length
-            .clone()
-            .unwrap_or_else(|| varint(as_i64(body.len())));
+        let length = self.length.clone().unwrap_or_else(|| varint(as_i64(body.len())));
         [length, body].concat()
     }
 }

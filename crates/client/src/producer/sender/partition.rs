@@ -7,11 +7,12 @@ use bytes::Bytes;
 use quipu_types::record::{Codec, ValidatedBatch};
 use quipu_types::{Effect, NodeId, ProducerId};
 
+use super::super::TimeoutError;
 use super::super::buffer::{Buffer, OpenBatch};
+use super::super::builder::Config;
 use super::super::delivery::{Settle, Stored};
 use super::super::inbox::Inbox;
 use super::super::queue::{Outcome, Queue, Settled};
-use super::super::{Config, TimeoutError};
 use crate::link::LinkId;
 use crate::{Error, backoff, compression};
 

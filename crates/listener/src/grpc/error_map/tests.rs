@@ -28,7 +28,9 @@ fn again(retry: Option<v1::Retry>) -> Again {
     match retry {
         None => Again::Never,
         Some(v1::Retry { node_id: Some(node), after_ms: Some(0) }) => Again::AtNode(node),
-        Some(v1::Retry { node_id: None, after_ms }) if after_ms == millis(RETRY_SOON) => Again::Soon,
+        Some(v1::Retry { node_id: None, after_ms }) if after_ms == millis(RETRY_SOON) => {
+            Again::Soon
+        }
         Some(v1::Retry { node_id: None, after_ms }) if after_ms == millis(RETRY_LATER) => {
             Again::Later
         }
@@ -76,17 +78,10 @@ fn routes() {
 
 #[test]
 fn produce() {
-    let future = InvalidBatch::FutureTimestamp {
-        max: TimestampMs::new(9),
-        latest: TimestampMs::new(8),
-    };
+    let future =
+        InvalidBatch::FutureTimestamp { max: TimestampMs::new(9), latest: TimestampMs::new(8) };
     check(&[
-        (
-            ProduceError::Route(RouteError::NotReady),
-            "PARTITION_NOT_READY",
-            NONE,
-            Again::Soon,
-        ),
+        (ProduceError::Route(RouteError::NotReady), "PARTITION_NOT_READY", NONE, Again::Soon),
         (
             ProduceError::WeakAcks { found: Acks::None, required: Acks::Quorum },
             "INVALID_ACKS",
@@ -130,7 +125,7 @@ fn fetch() {
         log_start: Offset::new(2),
         high_watermark: Offset::new(8),
     };
-    let message = super::error(&out_of_range);
+    let message = error(&out_of_range);
     assert_eq!(message.fields["log_start"], "2");
     assert_eq!(message.fields["high_watermark"], "8");
     check(&[
@@ -177,7 +172,7 @@ fn a_status_carries_the_whole_error() {
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(status.message(), "QP1101 MALFORMED: queries[1].at: set one");
     let details = <v1::Error as prost::Message>::decode(status.details()).expect("our message");
-    assert_eq!(details, super::error(&refusal));
+    assert_eq!(details, error(&refusal));
 }
 
 /// Only a defect is called one.

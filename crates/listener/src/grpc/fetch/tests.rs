@@ -12,10 +12,7 @@ fn position(topic_bytes: usize) -> v1::FetchPosition {
 #[test]
 fn a_position_with_a_bad_topic_id_is_named() {
     let refused = positions(&[position(16), position(15)]).expect_err("15 bytes");
-    assert_eq!(
-        refused.to_string(),
-        "positions[1].topic_id: a topic id has 16 bytes, 15 came"
-    );
+    assert_eq!(refused.to_string(), "positions[1].topic_id: a topic id has 16 bytes, 15 came");
 }
 
 #[test]

@@ -27,11 +27,10 @@ impl Pipeline for Gated {
         Box::pin(async move {
             room.acquire().await.expect("open").forget();
             taken.lock().expect("no panic").push(id);
-            let settle: Settling<u32> = Box::pin(async move {
+            Settling::new(async move {
                 gate.await.expect("the test opens every gate");
                 id
-            });
-            settle
+            })
         })
     }
 }
