@@ -52,7 +52,7 @@ pub(crate) fn shard_of(topic: &TopicRecord, index: PartitionIndex) -> Result<Sha
 
 impl Broker {
     /// The leader of a shard as far as this node knows: the newest of what its own replica and
-    /// its peers say.
+    /// its peers say. One that this node cannot reach does not count.
     pub(crate) fn leader_of(&self, shard: ShardId) -> Option<NodeId> {
         let own = self.inner.consensus.group(shard).and_then(|group| {
             let status = group.status();
@@ -60,7 +60,8 @@ impl Broker {
             status.leader.map(|(_, node)| (status.term, node))
         });
         let heard = self.inner.consensus.leader_hint(shard).map(|hint| (hint.term, hint.node));
-        own.max(heard).map(|(_, node)| node)
+        let leader = own.max(heard).map(|(_, node)| node);
+        leader.filter(|node| *node == self.inner.node || self.inner.consensus.is_alive(*node))
     }
 
     /// The leader of a shard, unless this node believes it is itself: what a caller that was
