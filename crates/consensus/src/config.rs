@@ -97,7 +97,7 @@ impl Config {
             // openraft would cut a follower's log back: never right for us.
             allow_log_reversion: Some(false),
             // Mandatory: a leader that lost its unflushed tail must not resume its term, or
-            // it gives acknowledged entries' places to others (docs/design OPENRAFT A.9).
+            // it gives acknowledged entries' places to others.
             enable_leader_restore: Some(false),
             ..openraft::Config::default()
         };
