@@ -38,7 +38,7 @@ pub(crate) struct Reader<R> {
     seen: Progress,
     batches: Vec<Bytes>,
     bytes: usize,
-    /// The next batch does not fit any more.
+    /// The last read stopped short of the end: what follows does not fit any more.
     is_full: bool,
 }
 
@@ -106,7 +106,6 @@ impl<R: Readable> Reader<R> {
         for batch in self.source.read(self.next, limit.max(1))? {
             let is_owed = is_first && read == 0;
             if read + batch.len() > limit && !is_owed {
-                self.is_full = true;
                 break;
             }
             self.next = end_of(&batch).unwrap_or(self.next);
@@ -114,6 +113,7 @@ impl<R: Readable> Reader<R> {
             self.batches.push(batch);
         }
         self.bytes += read;
+        self.is_full = self.next < self.seen.high_watermark();
         Ok(read)
     }
 

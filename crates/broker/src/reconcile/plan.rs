@@ -53,23 +53,29 @@ fn config(topic: &TopicConfig) -> PartitionConfig {
 mod tests {
     use quipu_metadata::placement::Rule;
     use quipu_metadata::state_machine::{self, State};
-    use quipu_metadata::{Command, NewTopic, NodeRegistration, Setting};
-    use quipu_types::{DirectoryId, Incarnation, MetadataVersion, NodeId, TopicId, TopicName};
+    use quipu_metadata::{Command, Founder, NewTopic, NodeRegistration, Setting};
+    use quipu_types::{
+        ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, TopicId, TopicName,
+    };
 
     use super::*;
 
     /// A cluster of one node with a topic of each configuration.
     fn image(topics: &[(&str, Option<&str>)]) -> Image {
         let mut state = State::default();
-        let mut commands = vec![Command::RegisterNode(NodeRegistration {
-            node: NodeId::new(1),
-            directory: DirectoryId::from_bytes([1; 16]),
+        let (node, directory) = (NodeId::new(1), DirectoryId::from_bytes([1; 16]));
+        let cluster = ClusterId::from_bytes([1; 16]);
+        let founders = vec![Founder { node, directory }];
+        let mut commands = vec![Command::FormCluster { cluster, founders, shards_per_node: 1 }];
+        commands.push(Command::RegisterNode(NodeRegistration {
+            node,
+            directory,
             incarnation: Incarnation::new(1),
             address_client: "n1:9192".to_owned(),
             address_peer: "n1:9292".to_owned(),
             rack: String::new(),
             version: "0".to_owned(),
-        })];
+        }));
         commands.push(Command::CreateShards { class: 1, rule: Rule::LeastLoaded });
         for (name, segment_bytes) in topics {
             let settings = segment_bytes.iter();

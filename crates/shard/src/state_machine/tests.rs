@@ -1,11 +1,13 @@
 //! The state machine on a real disk, driven as consensus drives it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use quipu_consensus::SnapshotCursor;
-use quipu_disk::{Disk, Faults, FaultyDisk};
+use quipu_disk::{DirEntry, Disk, DiskFile, Faults, FaultyDisk, LockGuard, OpenMode, Space};
 use quipu_partition::AppendRefused;
 use quipu_runtime::Rng;
 use quipu_types::{LogIndex, Offset, Progress, Term};
@@ -701,4 +703,105 @@ fn a_failed_flush_is_an_error_and_the_old_checkpoint_stays() {
     replica.start();
     assert_eq!(replica.applied, 10);
     assert_eq!(replica.view(), before);
+}
+
+/// A disk that notes, at each removal, which checkpoint was durable in the table by then.
+#[derive(Debug)]
+struct Witness {
+    disk: Arc<dyn Disk>,
+    kv: Mutex<Option<Store>>,
+    removals: Mutex<Vec<u64>>,
+}
+
+impl Witness {
+    fn note(&self, path: &Path) {
+        let kv = self.kv.lock().unwrap();
+        let is_partition = path.components().any(|part| part.as_os_str() == "partitions");
+        let Some(kv) = kv.as_ref().filter(|_| is_partition) else { return };
+        let row = kv.get(&Key::ShardCheckpoint(SHARD)).unwrap().unwrap();
+        let applied = ShardRow::decode(&row).unwrap().applied.unwrap();
+        self.removals.lock().unwrap().push(applied.index.get());
+    }
+}
+
+impl Disk for Witness {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open(path, mode)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.disk.read_dir(path)
+    }
+
+    fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
+        self.disk.rename(source, target)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.note(path);
+        self.disk.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.note(path);
+        self.disk.remove_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.sync_dir(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.disk.exists(path)
+    }
+
+    fn free_space(&self, path: &Path) -> io::Result<Space> {
+        self.disk.free_space(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
+        self.disk.lock(path)
+    }
+}
+
+/// Trimmed segments, closed partitions, and what an install gives up.
+#[test]
+fn nothing_is_removed_before_the_checkpoint_that_forgets_it_is_durable() {
+    let witness = Arc::new(Witness {
+        disk: quipu_disk::real(),
+        kv: Mutex::new(None),
+        removals: Mutex::new(Vec::new()),
+    });
+    let removals = || std::mem::take(&mut *witness.removals.lock().unwrap());
+    let (mut leader, mut replica) = (Replica::new(), Replica::on(witness.clone()));
+    for replica in [&mut leader, &mut replica] {
+        replica.apply((1..4).map(|index| open_with(index, small())).collect());
+        for n in 0..20 {
+            replica.apply((1..4).map(|index| append_large(index, n)).collect());
+        }
+    }
+    replica.checkpoint();
+    *witness.kv.lock().unwrap() = Some(replica.machine().env.kv.clone());
+
+    replica.apply(vec![trim(1, 18), close(2)]);
+    leader.apply(vec![trim(1, 18), close(2)]);
+    assert_eq!(removals(), []);
+    replica.checkpoint();
+    let seen = removals();
+    assert!(seen.len() > 2 && seen.iter().all(|applied| *applied == 22), "{seen:?}");
+
+    for n in 0..60 {
+        leader.apply(vec![append_large(1, n)]);
+    }
+    leader.apply(vec![trim(1, 70), close(3)]);
+    send(&mut leader, &mut replica);
+    let (seen, end) = (removals(), leader.applied);
+    assert!(seen.len() > 2 && seen.iter().all(|applied| *applied == end), "{seen:?}");
+    assert_eq!(replica.view(), leader.view());
+    // Lets the table go before its directory does.
+    *witness.kv.lock().unwrap() = None;
 }
