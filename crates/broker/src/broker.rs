@@ -9,13 +9,13 @@ use quipu_runtime::{Clock, OnExit, TaskGroup};
 use quipu_shard::{OpenError, Shard, Shards};
 use quipu_types::{NodeId, ReplicaId, ShardId};
 
+use crate::calls;
 use crate::fetch::FetchMemory;
 use crate::freshness::Freshness;
 use crate::host::{Host, Hosting};
 use crate::init_producer::ProducerIds;
 use crate::metrics::BrokerMetrics;
 use crate::storage_guard::StorageGuard;
-use crate::{calls, reconcile};
 
 /// Opens and forgets replicas of shards: the part that knows the journal and the tables.
 pub trait OpenShard: Send + Sync + 'static {
@@ -96,7 +96,6 @@ impl Broker {
         calls::register(&broker);
         let host = Host::new(broker.clone(), env.opener);
         tasks.spawn("host", OnExit::StopNode, host.run());
-        tasks.spawn("reconcile", OnExit::StopNode, reconcile::run(broker.clone()));
         broker
     }
 

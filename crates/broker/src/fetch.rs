@@ -6,6 +6,8 @@ mod round;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quipu_consensus::GroupStatus;
 use quipu_partition::PartitionHandle;
@@ -24,6 +26,9 @@ use round::{Readable, Reader};
 
 /// What a fetch returns at most when it does not say.
 pub const BYTES_MAX_DEFAULT: usize = 1 << 20;
+
+/// How long a fetch may take to find out that a topic is gone.
+const CONFIRM_WAIT: Duration = Duration::from_secs(1);
 
 /// What to read, and how long to wait for it.
 #[derive(Clone, Debug)]
@@ -90,7 +95,9 @@ impl Broker {
     /// Errors are per partition. Dropping the future reads no further.
     pub async fn fetch(&self, command: FetchCommand) -> Fetched {
         let topics = command.positions.iter().map(|position| position.topic);
-        let known = self.image_knowing(topics, command.deadline).await;
+        // Even a fetch that does not wait should learn that its topic is gone.
+        let patience = command.deadline.max(Deadline::after(self.clock(), CONFIRM_WAIT));
+        let known = self.image_knowing(topics, patience).await;
         let positions: Vec<_> =
             command.positions.iter().map(|position| self.open(&known, position)).collect();
         let mut fetch = Fetch::new(&command, positions);

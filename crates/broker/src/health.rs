@@ -10,6 +10,9 @@ use crate::Broker;
 use crate::metrics::Census;
 use crate::storage_guard::Full;
 
+/// Before the first shards are made.
+const NO_SHARDS: &str = "the cluster has no shards yet: not all of its nodes have registered";
+
 /// What the health of the cluster is judged by; gathered by this node, at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
@@ -62,6 +65,9 @@ impl Survey {
         }
         if !self.is_registered {
             problems.push("this node is not registered in the cluster yet".to_owned());
+        }
+        if self.shards.is_empty() {
+            problems.push(NO_SHARDS.to_owned());
         }
         for (node, address) in &self.down {
             problems.push(format!("node {node} ({address}) does not answer"));
@@ -169,6 +175,9 @@ impl Broker {
         let mut problems = Vec::new();
         if !image.nodes.contains_key(&self.inner.node) {
             problems.push("this node is not registered in the cluster yet".to_owned());
+        }
+        if image.shards.is_empty() {
+            problems.push(NO_SHARDS.to_owned());
         }
         for (shard, record) in &image.shards {
             let is_here = record.replicas.iter().any(|(_, node)| *node == self.inner.node);

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use quipu_consensus::InitializeError;
 use quipu_metadata::{Image, ShardRecord};
+use quipu_runtime::{OnExit, TaskGroup};
 use quipu_shard::Shard;
 use quipu_types::{NodeId, ReplicaId, ShardId};
 
-use crate::Broker;
 use crate::broker::OpenShard;
+use crate::{Broker, reconcile};
 
 /// The host looks again this often, for what no image announces.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -44,8 +45,15 @@ pub(crate) struct Host {
     broker: Broker,
     opener: Arc<dyn OpenShard>,
     connected: BTreeSet<NodeId>,
-    /// When each shard was opened here. Unit: since the clock's start.
-    opened: BTreeMap<ShardId, Duration>,
+    opened: BTreeMap<ShardId, Opened>,
+}
+
+/// A shard the host has opened.
+struct Opened {
+    /// When. Unit: since the clock's start.
+    at: Duration,
+    /// What keeps its partitions in line.
+    tasks: TaskGroup,
 }
 
 impl Host {
@@ -90,11 +98,13 @@ impl Host {
             let replica = record.and_then(|record| self.own_replica(record));
             if replica != Some(shard.group().replica()) {
                 tracing::info!(shard = %shard.id(), "close a shard that this node hosts no more");
+                if let Some(opened) = self.opened.remove(&shard.id()) {
+                    opened.tasks.cancel();
+                }
                 self.broker.inner.shards.remove(shard.id());
                 shard.stop();
                 self.broker.inner.consensus.close_group(shard.id()).await;
                 self.opener.forget(shard.id());
-                self.opened.remove(&shard.id());
             }
         }
     }
@@ -106,9 +116,13 @@ impl Host {
             match self.opener.open(*id, replica).await {
                 Ok(shard) => {
                     tracing::info!(shard = %id, %replica, "opened a shard");
-                    self.broker.inner.shards.insert(shard);
-                    self.opened.insert(*id, self.broker.inner.clock.monotonic());
                     self.broker.inner.hosting.set(*id, None);
+                    self.broker.inner.shards.insert(shard.clone());
+                    let tasks = self.broker.inner.tasks.child(&format!("shard-{id}"));
+                    let reconcile = reconcile::run(self.broker.clone(), shard);
+                    tasks.spawn("reconcile", OnExit::StopNode, reconcile);
+                    let at = self.broker.inner.clock.monotonic();
+                    self.opened.insert(*id, Opened { at, tasks });
                 }
                 Err(error) => {
                     tracing::error!(shard = %id, %error, "a shard cannot be opened; trying again");
@@ -133,7 +147,7 @@ impl Host {
             || self.broker.inner.consensus.leader_hint(shard.id()).is_some();
         let rank = record.replicas.iter().position(|(_, node)| *node == self.broker.inner.node);
         let (Some(rank), Some(opened)) = (rank, self.opened.get(&shard.id())) else { return false };
-        let waited = self.broker.inner.clock.monotonic().saturating_sub(*opened);
+        let waited = self.broker.inner.clock.monotonic().saturating_sub(opened.at);
         !is_formed && waited >= FORM_WAIT * u32::try_from(rank).unwrap_or(u32::MAX)
     }
 }

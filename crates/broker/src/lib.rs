@@ -5,7 +5,8 @@
 //! wrong. It also opens the shards this node hosts and keeps their partitions as the image says.
 //!
 //! - Must not know: sockets, gRPC, Kafka's bytes. It gets values and gives values.
-//! - Tasks: `host` (opens and closes shards), `reconcile` (partitions of led shards).
+//! - Tasks: `host` (opens and closes shards), and per open shard `reconcile` (its partitions, while
+//!   this node leads it).
 //! - Architecture invariants: batches of one request reach their shards in call order; only a
 //!   leader that applied the first entry of its term serves; a partition is closed only after the
 //!   metadata group itself confirmed that its topic is gone.

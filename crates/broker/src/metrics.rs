@@ -1,7 +1,7 @@
 //! All metrics of this crate. Labels: api and error code, both closed sets; topics up to a bound.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::{Counter, counter, gauge, histogram};
@@ -75,6 +75,7 @@ pub fn panicked(api: &'static str) {
 #[derive(Debug, Default)]
 pub struct BrokerMetrics {
     topics: RwLock<HashMap<TopicId, TopicMetrics>>,
+    others: OnceLock<TopicMetrics>,
 }
 
 /// One topic's instruments.
@@ -100,11 +101,12 @@ impl BrokerMetrics {
         }
         let is_room = known.len() < TOPICS_MAX;
         drop(known);
-        let metrics = TopicMetrics::new(if is_room { topic.name.as_str() } else { OTHER });
-        if is_room {
-            let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-            known.insert(topic.id, metrics.clone());
+        if !is_room {
+            return self.others.get_or_init(|| TopicMetrics::new(OTHER)).clone();
         }
+        let metrics = TopicMetrics::new(topic.name.as_str());
+        let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(topic.id, metrics.clone());
         metrics
     }
 

@@ -11,17 +11,15 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use quipu_consensus::GroupStatus;
 use quipu_metadata::Image;
 use quipu_runtime::Deadline;
 use quipu_shard::{PartitionConfig, PartitionControl, Shard};
 use quipu_types::{PartitionId, ShardId, Term};
-use tokio::sync::watch;
 
 use crate::{Broker, long_poll};
 use plan::Plan;
 
-/// Looks again this often, for commands that failed.
+/// Looks again this often, for commands that failed and topics that could not be confirmed gone.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a command may take.
 const COMMAND_WAIT: Duration = Duration::from_secs(10);
@@ -36,43 +34,30 @@ struct Sent {
     configs: BTreeMap<PartitionId, PartitionConfig>,
 }
 
-/// Follows images and leaderships until cancelled.
-pub(crate) async fn run(broker: Broker) {
+/// Follows images and the shard's leadership until cancelled: one task per shard, so that one that
+/// lost its quorum keeps no other waiting.
+pub(crate) async fn run(broker: Broker, shard: Shard) {
     let mut images = broker.inner.metadata.watch();
-    let mut sent: BTreeMap<ShardId, Sent> = BTreeMap::new();
+    let mut standing = [shard.group().status()];
+    let mut sent = Sent::default();
     loop {
-        let mut standings: Vec<watch::Receiver<GroupStatus>> =
-            broker.inner.shards.all().iter().map(|shard| shard.group().status()).collect();
-        for standing in &mut standings {
-            standing.borrow_and_update();
-        }
+        standing[0].borrow_and_update();
         let image = Arc::clone(&images.borrow_and_update());
-        let led: Vec<Shard> =
-            broker.inner.shards.all().into_iter().filter(Shard::is_ready_leader).collect();
-        sent.retain(|id, _| led.iter().any(|shard| shard.id() == *id));
-        let passes = led.into_iter().map(|shard| {
-            let sent = sent.remove(&shard.id()).unwrap_or_default();
-            pass(&broker, &image, shard, sent)
-        });
-        let passed = futures::future::join_all(passes).await;
-        sent = passed.into_iter().collect();
-        let deadline = Deadline::after(broker.clock(), INTERVAL);
+        if shard.is_ready_leader() {
+            pass(&broker, &image, &shard, &mut sent).await;
+        }
         let clock = broker.clock();
-        long_poll::wait(std::iter::once(&mut images), &mut standings, clock, deadline).await;
+        let deadline = Deadline::after(clock, INTERVAL);
+        long_poll::wait(std::iter::once(&mut images), &mut standing, clock, deadline).await;
     }
 }
 
 /// Brings one shard in line.
-async fn pass(
-    broker: &Broker,
-    image: &Arc<Image>,
-    shard: Shard,
-    mut sent: Sent,
-) -> (ShardId, Sent) {
+async fn pass(broker: &Broker, image: &Image, shard: &Shard, sent: &mut Sent) {
     let id = shard.id();
     let term = shard.group().status().borrow().term;
     if sent.term != term {
-        sent = Sent { term, configs: BTreeMap::new() };
+        *sent = Sent { term, configs: BTreeMap::new() };
     }
     let plan = Plan::make(image, id, &shard.partitions(), &sent.configs);
     let closing = if plan.close.is_empty() {
@@ -87,7 +72,7 @@ async fn pass(
     });
     let closes = closing.into_iter().map(|partition| PartitionControl::Close { partition });
     let commands: Vec<PartitionControl> = opens.chain(closes).collect();
-    for done in carry_out(broker, &shard, commands).await {
+    for done in carry_out(broker, shard, commands).await {
         match done {
             PartitionControl::Open { partition, config, .. } => {
                 sent.configs.insert(partition, config);
@@ -98,7 +83,6 @@ async fn pass(
             PartitionControl::Trim { .. } => {}
         }
     }
-    (id, sent)
 }
 
 /// Those that the metadata group, asked now, does not place on the shard.

@@ -54,13 +54,15 @@ impl Broker {
     /// The leader of a shard as far as this node knows: the newest of what its own replica and
     /// its peers say. One that this node cannot reach does not count.
     pub(crate) fn leader_of(&self, shard: ShardId) -> Option<NodeId> {
-        let own = self.inner.consensus.group(shard).and_then(|group| {
+        let own = self.inner.consensus.group(shard).map(|group| {
             let status = group.status();
             let status = status.borrow();
-            status.leader.map(|(_, node)| (status.term, node))
+            (status.term, status.leader.map(|(_, node)| node))
         });
-        let heard = self.inner.consensus.leader_hint(shard).map(|hint| (hint.term, hint.node));
-        let leader = own.max(heard).map(|(_, node)| node);
+        let heard = self.inner.consensus.leader_hint(shard);
+        let heard = heard.map(|hint| (hint.term, Some(hint.node)));
+        // In a newer term without a leader yet, the old one is no answer.
+        let leader = own.max(heard).and_then(|(_, node)| node);
         leader.filter(|node| *node == self.inner.node || self.inner.consensus.is_alive(*node))
     }
 

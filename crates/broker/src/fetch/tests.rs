@@ -1,7 +1,6 @@
 //! Rounds of a fetch over partitions in memory.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use quipu_runtime::Clock;
 use quipu_types::record::{BatchBuilder, Record};

@@ -46,7 +46,6 @@ impl ShardStateMachine {
         }
         let row = ShardRow::new(state, self.garbage.iter().copied().collect());
         batch.put(&Key::ShardCheckpoint(self.shard), row.encode());
-        self.remove_garbage();
         self.env.kv.write(batch)?;
         self.env.kv.flush()?;
         for hosted in self.hosted.values_mut().filter(|hosted| hosted.is_row_stale) {
