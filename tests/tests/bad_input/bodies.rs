@@ -24,7 +24,6 @@ pub(crate) async fn run(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> 
             ("compression flag 255", Code::Internal, frame(255, 1, &[0])),
             ("a flag without a codec", Code::Internal, frame(1, 1, &[0])),
             ("half a prefix", Code::Internal, vec![0, 0, 0]),
-            ("a prefix alone", Code::Internal, frame(0, 100, &[])),
             ("a message cut short", Code::Internal, frame(0, 100, &[0; 10])),
             ("a length one above the limit", Code::OutOfRange, frame(0, limit + 1, &[0; 10])),
             ("a length of four gigabytes", Code::OutOfRange, frame(0, u32::MAX, &[0; 10])),
@@ -37,6 +36,10 @@ pub(crate) async fn run(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> 
         catalogue.case(name("a codec nobody offered"), Code::Unimplemented, &reply);
         let reply = post_with(channel, path, framed(&[]), &[("grpc-encoding", "rot13")]).await?;
         catalogue.case(name("a codec nobody knows"), Code::Unimplemented, &reply);
+    }
+    for path in [LIST_OFFSETS, CREATE] {
+        let reply = post(channel, path, frame(0, 100, &[])).await?;
+        catalogue.case(format!("a prefix alone to {path}"), Code::Internal, &reply);
     }
     let reply = post(channel, LIST_OFFSETS, Vec::new()).await?;
     catalogue.case("no message at all", Code::Internal, &reply);

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use quipu_proto::v1;
 use quipu_proto::v1::admin_client::AdminClient;
 use quipu_proto::v1::cluster_client::ClusterClient;
 use quipu_proto::v1::log_client::LogClient;
+use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
@@ -48,12 +49,19 @@ async fn first<T: Answer>(outcome: Result<Response<Streaming<T>>, Status>) -> Re
     outcome?.into_inner().next().await.ok_or_else(silent)??.reply()
 }
 
+/// A stream of one request that stays open until the guard goes, as a client's would.
+fn held<T>(request: T) -> (impl Stream<Item = T>, oneshot::Sender<()>) {
+    let (guard, gone) = oneshot::channel();
+    let end = futures::stream::once(gone).filter_map(|_| std::future::ready(None));
+    (futures::stream::iter([request]).chain(end), guard)
+}
+
 /// Sends one produce request; the stream stays open until it is answered.
 pub(crate) async fn produce(
     channel: &Channel,
     request: v1::ProduceRequest,
 ) -> Result<Reply<v1::ProduceResponse>> {
-    let requests = futures::stream::iter([request]).chain(futures::stream::pending());
+    let (requests, _guard) = held(request);
     bounded("produce", async { first(log(channel).produce(requests).await).await }).await
 }
 
@@ -74,7 +82,7 @@ pub(crate) async fn fetch(
     channel: &Channel,
     request: v1::FetchRequest,
 ) -> Result<Reply<v1::FetchResponse>> {
-    let requests = futures::stream::iter([request]).chain(futures::stream::pending());
+    let (requests, _guard) = held(request);
     bounded("fetch", async { first(log(channel).fetch(requests).await).await }).await
 }
 

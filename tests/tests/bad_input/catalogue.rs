@@ -15,7 +15,7 @@ use crate::refusal::{Refusal, Reply};
 pub(crate) enum Want {
     /// An answer.
     Accepted,
-    /// A typed refusal without effect.
+    /// A typed refusal; nothing happened, or it happened before.
     Refused(ErrorCode),
     /// A refusal by gRPC itself: the request did not become one.
     Grpc(Code),
@@ -139,7 +139,12 @@ fn is_refusal(code: ErrorCode, error: &v1::Error) -> Result<()> {
     let found = (error.code.clone(), error.name.clone());
     ensure!(found == as_code, "wanted {as_code:?}, saw {found:?}: {}", error.message);
     ensure!(!error.message.is_empty(), "{code} comes without a sentence");
-    ensure!(error.effect == i32::from(v1::Effect::None), "effect is {}", error.effect);
+    let effect = match code {
+        // What is known to be stored must not be counted as lost.
+        ErrorCode::DuplicateSequence => v1::Effect::Unknown,
+        _ => v1::Effect::None,
+    };
+    ensure!(error.effect == i32::from(effect), "effect is {}, not {effect:?}", error.effect);
     Ok(())
 }
 

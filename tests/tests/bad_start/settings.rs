@@ -31,7 +31,7 @@ pub(crate) const FILES: &[(&str, &str, &str)] = &[
     (
         "a table within a section",
         "{base}[raft.election]\nmin = \"1s\"\n",
-        "{file}:4: unknown setting \"raft.election\"; `quipu config reference` lists all",
+        "{file}:4: unknown setting \"raft.election\"; did you mean \"raft.election-max\"?",
     ),
     // --- wrong types ---
     (
