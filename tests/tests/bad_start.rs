@@ -7,6 +7,8 @@ mod config;
 mod directory;
 #[path = "bad_start/flags.rs"]
 mod flags;
+#[path = "bad_start/foreign.rs"]
+mod foreign;
 #[path = "bad_start/journal.rs"]
 mod journal;
 #[path = "bad_start/node.rs"]

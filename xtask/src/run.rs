@@ -5,9 +5,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// The top of the checkout.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+/// The top of the checkout: asked of cargo when run, because clones that share a target directory
+/// share this program, too.
+pub(crate) fn root() -> PathBuf {
+    let xtask =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| "xtask".into(), PathBuf::from);
+    xtask.parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Where builds go: kept between clones, because RocksDB takes minutes to compile.

@@ -1,6 +1,7 @@
 //! Handing the leadership of a shard to another node.
 
 use quipu_consensus::{CallError, TransferError};
+use quipu_metadata::Image;
 use quipu_runtime::Deadline;
 use quipu_types::{Effect, ErrorCode, NodeId, Retry, ShardId};
 
@@ -139,6 +140,9 @@ impl Broker {
         if shard != ShardId::METADATA && !image.shards.contains_key(&shard) {
             return Err(TransferLeaderError::UnknownShard { shard });
         }
+        if !self.may_lead(&image, shard, node) {
+            return Err(TransferLeaderError::NoReplica { shard, node });
+        }
         match self.transfer_own(shard, node).await {
             Err(TransferLeaderError::Group(TransferError::NotLeader { leader: Some(leader) }))
                 if leader != self.inner.node =>
@@ -154,6 +158,18 @@ impl Broker {
             }
             answered => answered,
         }
+    }
+
+    /// Whether a node has a replica of the shard, as far as this node knows.
+    fn may_lead(&self, image: &Image, shard: ShardId, node: NodeId) -> bool {
+        let members = match self.inner.consensus.group(shard) {
+            Some(group) => group.members().into_iter().map(|member| member.node).collect(),
+            None => Vec::new(),
+        };
+        members.contains(&node)
+            || Self::replica_nodes(image, shard).contains(&node)
+            // Who has no replica of the metadata group does not know who has.
+            || (shard == ShardId::METADATA && members.is_empty())
     }
 
     /// Hands over a leadership of this node.

@@ -2,7 +2,7 @@
 //! and against golden files that it wrote.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
@@ -116,8 +116,7 @@ fn golden_files_are_read() {
         (format!("kafka-protocol-{codec}"), batch)
     });
     for (name, fresh) in ours.into_iter().chain(theirs) {
-        let path =
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v1/{name}.bin"));
+        let path = Path::new("tests/golden/v1").join(format!("{name}.bin"));
         if !path.exists() && std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::write(&path, fresh.bytes()).unwrap();
         }

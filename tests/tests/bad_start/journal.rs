@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::node::{cluster, gives_up, holds, is_refused, publish, recover};
+use quipu_testkit::replicas;
+
+use crate::node::{TOPIC, cluster, gives_up, holds, is_refused, others_live, publish, recover};
 
 const RECORDS: usize = 400;
 
@@ -48,6 +50,30 @@ async fn damage_in_the_middle_is_refused_and_a_torn_tail_is_cut() -> Result<()> 
     std::fs::write(folder.join("00000000000000000099.journal.new"), "unfinished")?;
     recover(&mut cluster).await.context("other files in the folder")?;
     holds(&client, RECORDS + 10).await
+}
+
+/// The tail of a follower is torn off further than it should be: by a disk that lied about a
+/// flush. The others have what it lost, and go on whatever it says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_lost_its_tail_harms_nobody() -> Result<()> {
+    let (mut cluster, client) = cluster(3, 100).await?;
+    replicas::are_identical(&cluster, TOPIC, 1).await?;
+    let topic = client.admin().describe_topic(TOPIC).await?;
+    let leader = topic.partitions.first().and_then(|partition| partition.leader);
+    let controller = client.admin().describe_cluster().await?.controller;
+    let follower = (1..=3).find(|id| Some(*id) != leader && Some(*id) != controller);
+    let follower = follower.context("one of three leads nothing that matters here")?;
+    let data = cluster.node(follower).dir().join("data");
+    cluster.node(follower).kill()?;
+    let journal = newest(&data)?;
+    torn(&journal, used_bytes(&journal)?.saturating_sub(4096))?;
+    cluster.node(follower).start()?;
+    publish(&client, 100..120).await.context("the others go on")?;
+    let healthy = cluster.wait_healthy().await;
+    others_live(&mut cluster, follower)?;
+    healthy.context("a follower without its tail")?;
+    replicas::are_identical(&cluster, TOPIC, 1).await?;
+    holds(&client, 120).await
 }
 
 /// Whoever starts without its journal has forgotten its votes and its acknowledgements.

@@ -94,6 +94,16 @@ pub(crate) async fn gives_up(cluster: &mut Cluster, id: u64, words: &[&str]) -> 
     for word in words {
         ensure!(last.contains(word), "wanted {word:?} in the last line: {}", tail(&log));
     }
+    others_live(cluster, id)
+}
+
+/// What one node does to itself is no business of the others.
+pub(crate) fn others_live(cluster: &mut Cluster, id: u64) -> Result<()> {
+    let others: Vec<u64> = cluster.nodes().iter().map(|node| node.id()).collect();
+    for other in others.into_iter().filter(|other| *other != id) {
+        let node = cluster.node(other);
+        ensure!(!node.has_died(), "node {id} took node {other} down: {}", tail(&node.log()));
+    }
     Ok(())
 }
 

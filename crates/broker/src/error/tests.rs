@@ -4,7 +4,7 @@ use quipu_consensus::{CallError, ReadIndexError, TransferError};
 use quipu_metadata::{InvalidConfig, MetadataError, Refusal};
 use quipu_partition::AppendRefused;
 use quipu_shard::{AppendError, ControlError};
-use quipu_types::record::InvalidBatch;
+use quipu_types::record::{InvalidBatch, RecordError};
 use quipu_types::{Acks, Offset, ProducerEpoch, ReplicaId, Sequence, ShardId, TopicName};
 
 use super::*;
@@ -136,6 +136,12 @@ fn produce() {
         (
             ProduceError::Invalid(InvalidBatch::Magic { found: 1 }),
             ErrorCode::UnsupportedCodec,
+            NO,
+            NEVER,
+        ),
+        (
+            ProduceError::Record(RecordError::HeaderKeyUtf8 { position: 7 }),
+            ErrorCode::CorruptBatch,
             NO,
             NEVER,
         ),

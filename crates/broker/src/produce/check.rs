@@ -1,7 +1,7 @@
 //! What a topic asks of a batch, beyond being one.
 
 use quipu_metadata::TopicConfig;
-use quipu_types::record::{InvalidBatch, TimestampType, ValidatedBatch};
+use quipu_types::record::{InvalidBatch, RecordError, TimestampType, ValidatedBatch};
 use quipu_types::{Acks, TimestampMs};
 
 use super::ProduceError;
@@ -21,15 +21,26 @@ pub(super) fn batch(
     if actual > limit {
         return Err(ProduceError::RecordTooLarge { actual, limit });
     }
-    match (batch.check_from_producer(now), config.timestamp_type) {
+    let batch = match (batch.check_from_producer(now), config.timestamp_type) {
         // The leader's time replaces whatever the producer's clock said.
         (Ok(()) | Err(InvalidBatch::FutureTimestamp { .. }), TimestampType::LogAppend) => {
-            Ok(batch.with_log_append_time(now))
+            batch.with_log_append_time(now)
         }
-        (Ok(()), TimestampType::Create) => Ok(batch),
+        (Ok(()), TimestampType::Create) => batch,
         (Err(refused), TimestampType::Create | TimestampType::LogAppend) => {
-            Err(ProduceError::Invalid(refused))
+            return Err(ProduceError::Invalid(refused));
         }
+    };
+    records(&batch)?;
+    Ok(batch)
+}
+
+/// Walks the records of a plain batch: one that no reader could decode would end every reader of
+/// the partition. Compressed ones are their producer's word; readers bound what they unpack.
+fn records(batch: &ValidatedBatch) -> Result<(), ProduceError> {
+    match batch.check_records() {
+        Ok(()) | Err(RecordError::Compressed { .. }) => Ok(()),
+        Err(refused) => Err(ProduceError::Record(refused)),
     }
 }
 
@@ -45,7 +56,7 @@ const fn strength(acks: Acks) -> u8 {
 mod tests {
     use bytes::Bytes;
     use quipu_types::limits;
-    use quipu_types::record::{BatchBuilder, Record};
+    use quipu_types::record::{BatchBuilder, BatchHeader, Codec, HEADER_BYTES, Record};
 
     use super::*;
 
@@ -110,5 +121,31 @@ mod tests {
         let forged = batch_at(NOW).with_log_append_time(NOW);
         let refused = batch(forged, &config(), Acks::Quorum, NOW).map(drop);
         assert_eq!(refused, Err(ProduceError::Invalid(InvalidBatch::NotAllowed)));
+    }
+
+    /// The batch is sound, its only record is not.
+    fn with_damaged_record(codec: Codec) -> ValidatedBatch {
+        let whole = batch_at(NOW);
+        let header = BatchHeader {
+            attributes: BatchHeader::attributes(codec, TimestampType::Create),
+            ..*whole.header()
+        };
+        let mut bytes = whole.bytes().to_vec();
+        header.encode_into(&mut bytes);
+        bytes[HEADER_BYTES + 1] = 0x7F;
+        BatchHeader::seal_checksum(&mut bytes);
+        ValidatedBatch::parse(Bytes::from(bytes)).expect("header and checksum are right")
+    }
+
+    #[test]
+    fn a_record_that_no_reader_could_decode_is_refused() {
+        let damaged = with_damaged_record(Codec::None);
+        let refused = batch(damaged, &config(), Acks::Quorum, NOW).map(drop);
+        assert!(
+            matches!(&refused, Err(ProduceError::Record(RecordError::Attributes { .. }))),
+            "{refused:?}"
+        );
+        let unseen = with_damaged_record(Codec::Zstd);
+        assert!(batch(unseen, &config(), Acks::Quorum, NOW).is_ok(), "nobody unpacks it here");
     }
 }

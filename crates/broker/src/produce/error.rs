@@ -2,7 +2,7 @@
 
 use quipu_partition::AppendRefused;
 use quipu_shard::AppendError;
-use quipu_types::record::InvalidBatch;
+use quipu_types::record::{InvalidBatch, RecordError};
 use quipu_types::{Acks, Effect, ErrorCode, Retry};
 
 use crate::error::{
@@ -39,6 +39,9 @@ pub enum ProduceError {
     /// The batch is not one that a producer may send.
     #[error(transparent)]
     Invalid(InvalidBatch),
+    /// A record of the batch is damaged.
+    #[error(transparent)]
+    Record(RecordError),
     /// The disk is nearly full.
     #[error("{} bytes are free on the disk, {} are required: the node takes no writes", .0.free, .0.required)]
     StorageFull(Full),
@@ -62,6 +65,7 @@ impl OperationError for ProduceError {
             Self::WeakAcks { .. } => ErrorCode::InvalidAcks,
             Self::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             Self::Invalid(refused) => refused.code(),
+            Self::Record(refused) => refused.code(),
             Self::StorageFull(_) => ErrorCode::StorageFull,
             Self::Append(error) => append_code(error),
         }
@@ -74,6 +78,7 @@ impl OperationError for ProduceError {
             Self::WeakAcks { .. }
             | Self::RecordTooLarge { .. }
             | Self::Invalid(_)
+            | Self::Record(_)
             | Self::StorageFull(_) => Effect::None,
         }
     }
@@ -85,7 +90,10 @@ impl OperationError for ProduceError {
             Self::Append(AppendError::UnknownPartition) => Retry::After(RETRY_SOON),
             Self::Append(error) => error.retry(),
             Self::StorageFull(_) => Retry::After(RETRY_LATER),
-            Self::WeakAcks { .. } | Self::RecordTooLarge { .. } | Self::Invalid(_) => Retry::Never,
+            Self::WeakAcks { .. }
+            | Self::RecordTooLarge { .. }
+            | Self::Invalid(_)
+            | Self::Record(_) => Retry::Never,
         }
     }
 
@@ -99,6 +107,7 @@ impl OperationError for ProduceError {
                 vec![("actual", actual.to_string()), ("limit", limit.to_string())]
             }
             Self::Invalid(refused) => invalid_fields(refused),
+            Self::Record(refused) => vec![("record", refused.to_string())],
             Self::StorageFull(full) => {
                 vec![("free", full.free.to_string()), ("required", full.required.to_string())]
             }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use quipu_consensus::SnapshotCursor;
 use quipu_types::{
@@ -58,19 +60,29 @@ impl Bench {
 
     /// Kills the process and starts it again: what was not flushed is gone.
     fn restart(&mut self) {
-        let copy = tempfile::tempdir().unwrap();
-        for entry in std::fs::read_dir(self.dir.path()).unwrap() {
-            let entry = entry.unwrap();
-            match std::fs::copy(entry.path(), copy.path().join(entry.file_name())) {
-                // RocksDB removed it meanwhile: a crash might have come just after that, too.
-                Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => {}
-                copied => drop(copied.unwrap()),
-            }
-        }
+        let copy = copy_at_one_moment(self.dir.path());
         let (machine, images) = open(copy.path());
         self.machine = machine;
         self.images = images;
         self.dir = copy;
+    }
+}
+
+/// What a crash leaves of a directory that RocksDB still works in: files come and go while they
+/// are copied one by one, so a copy counts only when none did.
+fn copy_at_one_moment(dir: &std::path::Path) -> tempfile::TempDir {
+    let files = || {
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+        std::fs::read_dir(dir).unwrap().map(name).collect::<BTreeSet<_>>()
+    };
+    loop {
+        let copy = tempfile::tempdir().unwrap();
+        let before = files();
+        let copied =
+            before.iter().all(|name| std::fs::copy(dir.join(name), copy.path().join(name)).is_ok());
+        if copied && files() == before {
+            return copy;
+        }
     }
 }
 

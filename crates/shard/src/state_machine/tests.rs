@@ -717,7 +717,8 @@ impl Witness {
     fn note(&self, path: &Path) {
         let kv = self.kv.lock().unwrap();
         let is_partition = path.components().any(|part| part.as_os_str() == "partitions");
-        let Some(kv) = kv.as_ref().filter(|_| is_partition) else { return };
+        let is_there = is_partition && self.disk.exists(path);
+        let Some(kv) = kv.as_ref().filter(|_| is_there) else { return };
         let row = kv.get(&Key::ShardCheckpoint(SHARD)).unwrap().unwrap();
         let applied = ShardRow::decode(&row).unwrap().applied.unwrap();
         self.removals.lock().unwrap().push(applied.index.get());

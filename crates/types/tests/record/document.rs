@@ -5,7 +5,7 @@ use quipu_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Time
 
 use crate::{golden, sample};
 
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats/record-batch.md");
+const DOCUMENT: &str = "../../docs/formats/record-batch.md";
 
 /// The rows below a heading: cells without their blanks, head and rule left out.
 fn table(heading: &str) -> Vec<Vec<String>> {

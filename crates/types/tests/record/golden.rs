@@ -1,6 +1,6 @@
 //! Files of format version 1: bytes that every later version must read and still write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use quipu_types::record::{Record, ValidatedBatch};
@@ -52,7 +52,7 @@ fn goldens() -> Vec<Golden> {
 }
 
 pub(crate) fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v1/{name}.bin"))
+    Path::new("tests/golden/v1").join(format!("{name}.bin"))
 }
 
 /// `UPDATE_EXPECT=1` writes files that are missing; existing ones are what they are.
