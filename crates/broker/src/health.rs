@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quipu_consensus::Role;
+use quipu_consensus::{PeerStatus, Role};
 use quipu_metadata::Image;
 use quipu_types::{NodeId, ShardId};
 
@@ -19,7 +19,7 @@ pub(crate) struct Survey {
     /// Nodes that do not answer this one, with their addresses.
     pub(crate) down: BTreeMap<NodeId, String>,
     /// Nodes that turned this one away, with their words.
-    pub(crate) rejected: Vec<(NodeId, String)>,
+    pub(crate) rejections: Vec<String>,
     /// Shards by id.
     pub(crate) shards: BTreeMap<ShardId, ShardSurvey>,
     /// Whether the metadata group has a leader.
@@ -72,9 +72,7 @@ impl Survey {
         for (node, address) in &self.down {
             problems.push(format!("node {node} ({address}) does not answer"));
         }
-        for (node, words) in &self.rejected {
-            problems.push(format!("node {node} turns this node away: {words}"));
-        }
+        problems.extend(self.rejections.iter().cloned());
         for (id, shard) in self.shards.iter().filter(|(_, shard)| !shard.has_leader) {
             problems.push(match shard.partitions {
                 0 => format!("shard {id} has no leader"),
@@ -113,12 +111,18 @@ impl Broker {
         let own = self.inner.node;
         let down =
             image.nodes.iter().filter(|(node, _)| **node != own && !consensus.is_alive(**node));
-        let rejected = consensus.peers().into_iter();
-        let rejected = rejected.filter_map(|peer| peer.rejected.map(|words| (peer.node, words)));
+        let turned_away = |peer: PeerStatus| {
+            let by = peer
+                .rejected_by
+                .map(|why| format!("node {} turns this node away: {why}", peer.node));
+            by.or_else(|| {
+                Some(format!("this node turns node {} away: {}", peer.node, peer.rejected?))
+            })
+        };
         let shards = image.shards.keys().filter(|shard| **shard != ShardId::METADATA);
         Survey {
             down: down.map(|(node, record)| (*node, record.address_peer.clone())).collect(),
-            rejected: rejected.collect(),
+            rejections: consensus.peers().into_iter().filter_map(turned_away).collect(),
             shards: shards.map(|shard| (*shard, self.survey_shard(image, *shard))).collect(),
             has_controller: self.leader_of(ShardId::METADATA).is_some(),
             is_registered: image.nodes.contains_key(&own),

@@ -74,7 +74,7 @@ impl Consensus {
 
     /// Who this node is by now.
     #[must_use]
-    pub fn identity(&self) -> PeerIdentity {
+    pub fn identity(&self) -> Arc<PeerIdentity> {
         self.peers.identity()
     }
 

@@ -9,7 +9,7 @@ use quipu_runtime::Rng;
 use tonic::{Code, Streaming};
 
 use crate::frame::frame_bytes;
-use crate::identity::judge_welcome;
+use crate::identity::{Hello, judge_welcome};
 use crate::link::{Link, message};
 use crate::peers::{Peer, Peers};
 use crate::{transport, wire};
@@ -20,7 +20,9 @@ enum End {
     Broke,
     /// Nobody answered.
     Absent(String),
-    /// One of the two turned the other away.
+    /// The peer turned this node away.
+    RejectedBy(String),
+    /// This node turned the peer away.
     Rejected(String),
 }
 
@@ -44,7 +46,7 @@ fn next_pause(end: &End, pause: Duration, shortest: Duration, longest: Duration)
     match end {
         End::Broke => shortest,
         End::Absent(_) => (pause * 2).min(longest),
-        End::Rejected(_) => longest,
+        End::RejectedBy(_) | End::Rejected(_) => longest,
     }
 }
 
@@ -52,10 +54,11 @@ fn report(peer: &Peer, end: End) {
     match end {
         End::Broke => tracing::info!(node = %peer.node(), "connection to peer broke"),
         End::Absent(why) => tracing::debug!(node = %peer.node(), why, "peer does not answer"),
-        End::Rejected(why) => {
-            tracing::warn!(node = %peer.node(), why, "peer and this node do not agree");
-            peer.set_rejected(Some(why));
+        End::RejectedBy(why) => {
+            tracing::warn!(node = %peer.node(), why, "the peer turns this node away");
+            peer.set_rejected_by(Some(why));
         }
+        End::Rejected(why) => peer.set_rejected(why),
     }
 }
 
@@ -111,11 +114,12 @@ async fn open(
         .await
         .map_err(|status| {
             if status.code() == Code::FailedPrecondition {
-                End::Rejected(status.message().to_owned())
+                End::RejectedBy(status.message().to_owned())
             } else {
                 End::Absent(status.message().to_owned())
             }
         })?;
+    peer.set_rejected_by(None);
     let mut frames = frames.into_inner();
     welcomed(peers, peer, &mut frames).await?;
     Ok((Arc::new(link), frames))
@@ -135,8 +139,10 @@ async fn welcomed(
     };
     let identity = wire::from_identity(&welcome);
     let identity = identity.ok_or_else(|| End::Absent("a welcome cut short".to_owned()))?;
+    let incarnation = identity.incarnation;
     judge_welcome(&peers.identity(), peer.node(), &identity)
+        .and_then(|()| peers.judge(&Hello { sender: identity, receiver: peers.node() }))
         .map_err(|rejection| End::Rejected(rejection.to_string()))?;
-    peer.met(identity.incarnation, peers.clock().monotonic());
+    peer.met(incarnation, peers.clock().monotonic());
     Ok(())
 }

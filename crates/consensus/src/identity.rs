@@ -1,9 +1,9 @@
 //! Who a node is to its peers, and whom it takes for a peer.
 
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId};
+use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, StartHistory};
 
 /// A node's identity. The cluster id is nil until the node belongs to a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
     /// The cluster.
     pub cluster: ClusterId,
@@ -13,10 +13,12 @@ pub struct PeerIdentity {
     pub directory: DirectoryId,
     /// How often the directory was started.
     pub incarnation: Incarnation,
+    /// The starts it remembers.
+    pub starts: StartHistory,
 }
 
 /// What a node says of itself, and whom it means to reach. In front of everything between nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The sender.
     pub sender: PeerIdentity,
@@ -126,6 +128,7 @@ mod tests {
             node: NodeId::new(node),
             directory: DirectoryId::from_bytes([7; 16]),
             incarnation: Incarnation::new(1),
+            starts: StartHistory::default(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! openraft's network on the links: one client per group and peer, all over the one stream.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -25,9 +26,11 @@ use crate::snapshot::SnapshotData;
 use crate::type_config::{Place, RaftVote, TypeConfig};
 use crate::wire;
 
+mod acked;
 mod send_snapshot;
 mod session;
 
+use acked::Acked;
 use session::Session;
 
 /// What openraft calls when an RPC fails.
@@ -39,20 +42,23 @@ type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Failure>
 pub(crate) struct Network {
     peers: Arc<Peers>,
     shard: ShardId,
+    /// What each replica acknowledged: shared by its clients, because openraft makes new ones.
+    acked: BTreeMap<u64, Arc<Mutex<Acked>>>,
 }
 
 impl Network {
     pub(crate) const fn new(peers: Arc<Peers>, shard: ShardId) -> Self {
-        Self { peers, shard }
+        Self { peers, shard, acked: BTreeMap::new() }
     }
 
-    fn client(&self, replica: u64, node: NodeId, is_urgent: bool) -> Client {
+    fn client(&mut self, replica: u64, node: NodeId, is_urgent: bool) -> Client {
         let keeps = self.peers.keep(node);
         if keeps.is_none() {
             tracing::warn!(shard = %self.shard, replica, %node, "a replica's peer lives here too");
         }
         let target = wire::to_target(self.shard, ReplicaId::new(replica));
-        Client { peers: Arc::clone(&self.peers), node, target, is_urgent }
+        let acked = Arc::clone(self.acked.entry(replica).or_default());
+        Client { peers: Arc::clone(&self.peers), node, target, acked, is_urgent }
     }
 }
 
@@ -74,6 +80,7 @@ pub(crate) struct Client {
     peers: Arc<Peers>,
     node: NodeId,
     target: proto::Target,
+    acked: Arc<Mutex<Acked>>,
     is_urgent: bool,
 }
 
@@ -140,7 +147,9 @@ impl NetStreamAppend<TypeConfig> for Client {
         let patience =
             if self.is_urgent { option.hard_ttl() } else { self.peers.config().append_timeout };
         let opened = self.link().and_then(|link| {
-            Session::open(link, self.target, patience, self.is_urgent, input).map_err(unreachable)
+            let acked = Arc::clone(&self.acked);
+            Session::open(link, self.target, acked, patience, self.is_urgent, input)
+                .map_err(unreachable)
         });
         std::future::ready(opened.map(StreamExt::boxed).map_err(Into::into)).boxed()
     }

@@ -77,8 +77,8 @@ impl Peers {
         &self.traffic
     }
 
-    pub(crate) fn identity(&self) -> PeerIdentity {
-        **self.identity.load()
+    pub(crate) fn identity(&self) -> Arc<PeerIdentity> {
+        self.identity.load_full()
     }
 
     pub(crate) fn node(&self) -> NodeId {
@@ -86,7 +86,7 @@ impl Peers {
     }
 
     pub(crate) fn adopt_cluster(&self, cluster: ClusterId) {
-        self.identity.store(Arc::new(PeerIdentity { cluster, ..self.identity() }));
+        self.identity.store(Arc::new(PeerIdentity { cluster, ..(*self.identity()).clone() }));
     }
 
     pub(crate) fn set_policy(&self, policy: Arc<dyn HelloPolicy>) {
@@ -99,17 +99,18 @@ impl Peers {
 
     /// This node's hello to another.
     pub(crate) fn hello(&self, receiver: NodeId) -> Hello {
-        Hello { sender: self.identity(), receiver }
+        Hello { sender: (*self.identity()).clone(), receiver }
     }
 
-    /// Judges a hello and remembers the verdict.
+    /// Judges a hello and remembers the verdict. An answer to this node's own hello is judged as
+    /// if it were one: who may not call is not to be called.
     pub(crate) fn judge(&self, hello: &Hello) -> Result<(), Rejection> {
         let policy = Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner));
         let verdict = judge(&self.identity(), hello, policy.as_ref());
         if let Err(rejection) = &verdict {
             tracing::warn!(node = %hello.sender.node, %rejection, "turned a peer away");
             if let Some(peer) = self.peer(hello.sender.node) {
-                peer.set_rejected(Some(rejection.to_string()));
+                peer.set_rejected(rejection.to_string());
             }
         }
         verdict

@@ -8,7 +8,8 @@ use openraft::raft::{
 use quipu_proto::peer as proto;
 use quipu_proto::peer::appended::Result as Outcome;
 use quipu_types::{
-    ClusterId, DirectoryId, EntryId, Incarnation, LogIndex, NodeId, ReplicaId, ShardId, Term,
+    ClusterId, DirectoryId, EntryId, Incarnation, LogIndex, NodeId, ReplicaId, ShardId,
+    StartHistory, StartId, Term,
 };
 
 use crate::entry::{self, Undecodable};
@@ -30,15 +31,23 @@ pub(crate) fn to_identity(identity: &PeerIdentity) -> proto::Identity {
         node: identity.node.get(),
         directory: Bytes::copy_from_slice(&identity.directory.to_bytes()),
         incarnation: identity.incarnation.get(),
+        starts: identity.starts.ids().iter().map(start_bytes).collect(),
+        starts_since: identity.starts.since().get(),
     }
 }
 
+fn start_bytes(start: &StartId) -> Bytes {
+    Bytes::copy_from_slice(&start.to_bytes())
+}
+
 pub(crate) fn from_identity(identity: &proto::Identity) -> Option<PeerIdentity> {
+    let starts = identity.starts.iter().map(|id| StartId::from_slice(id)).collect::<Option<_>>();
     Some(PeerIdentity {
         cluster: ClusterId::from_slice(&identity.cluster)?,
         node: NodeId::new(identity.node),
         directory: DirectoryId::from_slice(&identity.directory)?,
         incarnation: Incarnation::new(identity.incarnation),
+        starts: StartHistory::new(Incarnation::new(identity.starts_since), starts?)?,
     })
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use quipu_consensus::{Hello, HelloPolicy, PeerIdentity, Rejection};
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId};
+use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, StartId};
 
+use crate::bootstrap::TRY_AGAIN;
 use crate::identity::Identity;
 use crate::refusal::Refusal;
 use crate::replica::Images;
@@ -19,7 +20,7 @@ pub struct Admission {
     identity: Identity,
     images: Images,
     /// The latest start of each node that was admitted since this node started.
-    heard: Mutex<BTreeMap<NodeId, Incarnation>>,
+    heard: Mutex<BTreeMap<NodeId, (Incarnation, StartId)>>,
 }
 
 impl Admission {
@@ -49,7 +50,7 @@ impl Admission {
             None if self.images.image().is_formed() => Ok(()),
             None => Err(Rejection::WrongNode(format!(
                 "node {node} is not known here yet: this node is still learning its cluster's \
-                 metadata; try again"
+                 metadata; {TRY_AGAIN}"
             ))),
         }
     }
@@ -57,13 +58,17 @@ impl Admission {
     fn check_incarnation(&self, sender: &PeerIdentity) -> Result<(), Rejection> {
         let (node, given) = (sender.node, sender.incarnation);
         let image = self.images.image();
-        let registered = image.nodes.get(&node).map(|record| record.incarnation);
+        let registered = image.nodes.get(&node).map(|record| (record.incarnation, record.start));
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = registered.max(heard.get(&node).copied());
-        if let Some(known) = known.filter(|known| given < *known) {
+        let known = [registered, heard.get(&node).copied()];
+        let missing = known
+            .into_iter()
+            .flatten()
+            .find(|(number, start)| !sender.starts.follows(*number, *start));
+        if let Some((known, _)) = missing {
             return Err(refused(&Refusal::OldDirectory { node, known, given }));
         }
-        heard.insert(node, given);
+        heard.insert(node, (given, sender.starts.present()));
         Ok(())
     }
 }
@@ -90,12 +95,18 @@ mod tests {
 
     use quipu_disk::{Faults, FaultyDisk};
 
+    use quipu_types::StartHistory;
+
     use super::*;
     use crate::identity::Founder;
     use crate::image::{Image, NodeRecord};
 
     fn directory(of: u8) -> DirectoryId {
         DirectoryId::from_bytes([of; 16])
+    }
+
+    fn start(number: u64) -> StartId {
+        StartId::from_bytes([u8::try_from(number).unwrap(); 16])
     }
 
     fn cluster() -> ClusterId {
@@ -110,6 +121,7 @@ mod tests {
             address_peer: String::new(),
             directory: directory(3),
             incarnation: Incarnation::new(5),
+            start: start(5),
             rack: String::new(),
             version: String::new(),
         };
@@ -137,6 +149,8 @@ mod tests {
             node: NodeId::new(node),
             directory: directory(of),
             incarnation: Incarnation::new(incarnation),
+            starts: StartHistory::new(Incarnation::new(incarnation), vec![start(incarnation)])
+                .unwrap(),
         };
         let hello = Hello { sender, receiver: NodeId::new(1) };
         let own = admission.identity.peer_identity();
@@ -167,7 +181,7 @@ mod tests {
         assert!(refused.contains("it is an old copy"), "{refused}");
         assert_eq!(say(&admission, cluster(), 2, 2, 8), Ok(()));
         let refused = say(&admission, cluster(), 2, 2, 7).unwrap_err();
-        assert!(refused.contains("has started 8 times"), "{refused}");
+        assert!(refused.contains("at start 7, that does not know"), "{refused}");
     }
 
     #[test]

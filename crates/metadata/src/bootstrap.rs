@@ -16,11 +16,11 @@ mod discover;
 mod error;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_consensus::{Consensus, Group, InitializeError, OpenGroupError};
+use quipu_consensus::{Consensus, Group, InitializeError, OpenGroupError, PeerStatus};
 use quipu_journal::GroupJournal;
 use quipu_runtime::{Clock, Deadline, OnExit, TaskGroup};
 use quipu_types::{ClusterId, NodeId, ReplicaId, ShardId};
@@ -40,6 +40,12 @@ pub use error::BootstrapError;
 const REGISTER_WAIT: Duration = Duration::from_secs(2);
 /// A peer that turns this node away for so long means it.
 const REJECTED_FOR_GOOD: Duration = Duration::from_secs(10);
+
+/// How often a running node looks whether it is turned away.
+const REJECTIONS_LOOK: Duration = Duration::from_secs(1);
+
+/// In a rejection that is only for now.
+pub(crate) const TRY_AGAIN: &str = "try again";
 
 /// What the operator decided about this node.
 #[derive(Clone, Debug)]
@@ -126,6 +132,13 @@ impl Bootstrap {
         tasks.spawn("controller", OnExit::StopNode, controller.run());
         progress("waiting for a majority of the metadata group");
         node.register(&metadata).await?;
+        let identity = node.identity.clone();
+        let noted = tokio::task::spawn_blocking(move || identity.note_registered());
+        noted.await.map_err(|_| BootstrapError::Stopping)??;
+        let fatal = tasks.fatal().clone();
+        tasks.spawn("rejections", OnExit::StopNode, async move {
+            fatal.stop_node(node.rejected_for_good().await.to_string());
+        });
         Ok(metadata)
     }
 }
@@ -181,6 +194,7 @@ impl Node {
             node: peer.node,
             directory: peer.directory,
             incarnation: peer.incarnation,
+            starts: peer.starts,
             address_client: self.settings.address_client.clone(),
             address_peer: self.settings.address_peer.clone(),
             rack: self.settings.rack.clone(),
@@ -197,29 +211,45 @@ impl Node {
         }
     }
 
-    /// Gives up when a peer keeps turning this node away.
+    /// Resolves when this node must not run. A member may be turned away late: the directory of a
+    /// cluster of one node needs nobody's consent to serve, be it in the place of another.
+    async fn rejected_for_good(mut self) -> BootstrapError {
+        loop {
+            tokio::time::sleep(REJECTIONS_LOOK).await;
+            if let Err(rejected) = self.check_rejections() {
+                return rejected;
+            }
+        }
+    }
+
+    /// Gives up when most of the configured nodes keep turning this node away: a single one may be
+    /// the one that is wrong.
     fn check_rejections(&mut self) -> Result<(), BootstrapError> {
         let now = self.clock.monotonic();
-        let mut rejected = BTreeMap::new();
-        for peer in self.consensus.peers() {
-            let Some(why) = peer.rejected.filter(|why| is_about_us(why, peer.node)) else {
-                continue;
-            };
-            let since = self.rejected.get(&peer.node).copied().unwrap_or(now);
-            if now.saturating_sub(since) >= REJECTED_FOR_GOOD {
-                return Err(BootstrapError::TurnedAway { node: peer.node, why });
+        let others =
+            self.settings.bootstrap.iter().filter(|(node, _)| *node != self.identity.node());
+        let others: BTreeSet<NodeId> = others.map(|(node, _)| *node).collect();
+        let rejection = |peer: PeerStatus| Some((peer.node, peer.rejected_by?));
+        let rejections: Vec<(NodeId, String)> = self
+            .consensus
+            .peers()
+            .into_iter()
+            .filter(|peer| others.contains(&peer.node))
+            .filter_map(rejection)
+            .filter(|(_, why)| !why.contains(TRY_AGAIN))
+            .collect();
+        let since = |node: &NodeId| self.rejected.get(node).copied().unwrap_or(now);
+        self.rejected = rejections.iter().map(|(node, _)| (*node, since(node))).collect();
+        let is_for_good =
+            |node: &NodeId| now.saturating_sub(self.rejected[node]) >= REJECTED_FOR_GOOD;
+        let for_good = rejections.iter().filter(|(node, _)| is_for_good(node)).count();
+        match rejections.into_iter().next() {
+            Some((node, why)) if 2 * for_good > others.len() => {
+                Err(BootstrapError::TurnedAway { node, why })
             }
-            rejected.insert(peer.node, since);
+            Some(_) | None => Ok(()),
         }
-        self.rejected = rejected;
-        Ok(())
     }
-}
-
-/// Whether a rejection is one of this node, and not to be waited out. The same field tells when
-/// this node turned the peer away; such sentences begin with the peer.
-fn is_about_us(why: &str, peer: NodeId) -> bool {
-    !why.contains("try again") && !why.starts_with(&format!("WRONG_NODE: node {peer} "))
 }
 
 /// The founders that vote: three, or five of five and more; the others follow.
@@ -251,14 +281,5 @@ mod tests {
         let counts: Vec<usize> = (1..=7).map(|nodes| voters(&founders[..nodes]).len()).collect();
         assert_eq!(counts, [1, 2, 3, 3, 5, 5, 5]);
         assert_eq!(voters(&founders)[0], (ReplicaId::new(1), NodeId::new(1)));
-    }
-
-    #[test]
-    fn rejections_of_others_and_for_now_are_waited_out() {
-        let peer = NodeId::new(2);
-        assert!(is_about_us("WRONG_NODE: node 1 is known with data directory x", peer));
-        assert!(is_about_us("WRONG_CLUSTER: node 1 belongs to cluster x", peer));
-        assert!(!is_about_us("WRONG_NODE: node 2 is known with data directory x", peer));
-        assert!(!is_about_us("WRONG_NODE: node 1 is not known here yet: …; try again", peer));
     }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, ProducerId, ShardId, TopicId,
-    TopicName,
+    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, ProducerId, ShardId,
+    StartHistory, TopicId, TopicName,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -83,8 +83,10 @@ pub struct NodeRegistration {
     pub node: NodeId,
     /// Its data directory.
     pub directory: DirectoryId,
-    /// Which start of it.
+    /// How often it was started.
     pub incarnation: Incarnation,
+    /// The starts it remembers.
+    pub starts: StartHistory,
     /// `host:port` that clients dial.
     pub address_client: String,
     /// `host:port` that other nodes dial.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quipu_consensus::PeerIdentity;
 use quipu_disk::{Disk, LockGuard, write_atomic};
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId};
+use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, StartId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -27,8 +27,10 @@ use file::VersionFile;
 const VERSION_FILE: &str = "VERSION";
 /// The file that is locked while a process uses the directory.
 const LOCK_FILE: &str = "LOCK";
+/// Never empty once the node belongs to a cluster: its votes are there.
+const JOURNAL: &str = "journal";
 /// What a node keeps: where any of these is, there must be a `VERSION`.
-const CONTENTS: [&str; 5] = ["journal", "partitions", "meta", "snapshots", "quarantine"];
+const CONTENTS: [&str; 5] = [JOURNAL, "partitions", "meta", "snapshots", "quarantine"];
 /// Node ids end where replica ids begin.
 const NODE_ID_MAX: u64 = crate::state_machine::REPLICA_ID_FIRST - 1;
 
@@ -88,11 +90,18 @@ impl Identity {
             }
         })?;
         let path = dir.join(VERSION_FILE);
+        let start = StartId::new(Uuid::new_v4());
         let file = match file::read(&*disk, &path)? {
-            Some(file) => file.started(dir, node, cluster)?,
+            Some(file) => {
+                let file = file.started(dir, node, cluster, start)?;
+                if file.cluster != ClusterId::default() && is_empty(&*disk, &dir.join(JOURNAL))? {
+                    return Err(IdentityError::NoJournal { dir: dir.to_owned() });
+                }
+                file
+            }
             None => {
                 refuse_orphans(&*disk, dir)?;
-                VersionFile::new(node, DirectoryId::new(Uuid::new_v4()))
+                VersionFile::new(node, DirectoryId::new(Uuid::new_v4()), start)
             }
         };
         let identity =
@@ -155,7 +164,21 @@ impl Identity {
             node: file.node,
             directory: file.directory,
             incarnation: file.incarnation,
+            starts: file.starts.clone(),
         }
+    }
+
+    /// The cluster knows of this start, durably: earlier ones need not be told any more. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses; the starts are remembered still.
+    pub fn note_registered(&self) -> Result<(), IdentityError> {
+        let mut file = self.file();
+        let mut noted = file.clone();
+        noted.starts.note_registered(noted.incarnation);
+        self.write(&noted)?;
+        *file = noted;
+        Ok(())
     }
 
     /// Makes the node a member of a cluster, durably. Again with the same id: nothing. Blocks.
@@ -191,16 +214,20 @@ impl Identity {
 
 /// A directory with a node's files but without its `VERSION` was damaged by hand.
 fn refuse_orphans(disk: &dyn Disk, dir: &Path) -> Result<(), IdentityError> {
-    for name in CONTENTS {
-        let path = dir.join(name);
-        if !disk.exists(&path) {
-            continue;
-        }
-        let found = disk.read_dir(&path);
-        let found = found.map_err(|error| IdentityError::Io { path: path.clone(), error })?;
-        if !found.is_empty() {
-            return Err(IdentityError::NoVersion { dir: dir.to_owned(), found: name });
+    for found in CONTENTS {
+        if !is_empty(disk, &dir.join(found))? {
+            return Err(IdentityError::NoVersion { dir: dir.to_owned(), found });
         }
     }
     Ok(())
+}
+
+/// Whether a folder has nothing in it, or is not there.
+fn is_empty(disk: &dyn Disk, path: &Path) -> Result<bool, IdentityError> {
+    if !disk.exists(path) {
+        return Ok(true);
+    }
+    let found = disk.read_dir(path);
+    let found = found.map_err(|error| IdentityError::Io { path: path.to_owned(), error })?;
+    Ok(found.is_empty())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quipu_types::{
     ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, PartitionId, PartitionIndex,
-    ReplicaId, ShardId, TopicId, TopicName,
+    ReplicaId, ShardId, StartId, TopicId, TopicName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,10 @@ pub struct NodeRecord {
     pub address_peer: String,
     /// Its data directory.
     pub directory: DirectoryId,
-    /// The last start that registered.
+    /// How often it was started, as of the last start that registered.
     pub incarnation: Incarnation,
+    /// That start.
+    pub start: StartId,
     /// Failure domain; empty when not told.
     pub rack: String,
     /// Its release.

@@ -101,9 +101,9 @@ pub enum Refusal {
     },
     /// The directory is older than the one that registered.
     #[error(
-        "node {node} has started {known} times, this data directory only {given} times: it is an \
-         old copy. Start the node on the directory it used last; if that is lost for good, use \
-         `quipu node replace {node}` on a running node"
+        "node {node} has a data directory, now at start {given}, that does not know of the node's \
+         start {known}: it is an old copy. Start the node on the directory it used last; if that \
+         is lost for good, use `quipu node replace {node}` on a running node"
     )]
     OldDirectory {
         /// The node.

@@ -104,6 +104,7 @@ fn register(image: &mut Image, new: NodeRegistration) -> Result<Outcome, Refusal
         address_peer: new.address_peer,
         directory: new.directory,
         incarnation: new.incarnation,
+        start: new.starts.present(),
         rack: new.rack,
         version: new.version,
     };
@@ -118,9 +119,11 @@ fn check_directory(image: &Image, new: &NodeRegistration) -> Result<(), Refusal>
     if let Some(known) = image.known_directory(node).filter(|known| *known != given) {
         return Err(Refusal::NodeIdTaken { node, known, given });
     }
-    let latest = image.nodes.get(&node).map(|record| record.incarnation);
-    if let Some(known) = latest.filter(|known| new.incarnation < *known) {
-        return Err(Refusal::OldDirectory { node, known, given: new.incarnation });
+    let latest = image.nodes.get(&node);
+    let is_ahead = |latest: &&NodeRecord| !new.starts.follows(latest.incarnation, latest.start);
+    if let Some(latest) = latest.filter(is_ahead) {
+        let (known, given) = (latest.incarnation, new.incarnation);
+        return Err(Refusal::OldDirectory { node, known, given });
     }
     let registered = image.nodes.iter().map(|(node, record)| (*node, record.directory));
     let founders = image.founders.iter().map(|(node, directory)| (*node, *directory));

@@ -153,6 +153,11 @@ uuid_id! {
     DirectoryId
 }
 
+uuid_id! {
+    /// One start of a data directory, made up at random: a copy that is started has others.
+    StartId
+}
+
 impl ShardId {
     /// The metadata group.
     pub const METADATA: Self = Self(0);

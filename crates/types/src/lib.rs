@@ -14,15 +14,17 @@ mod name;
 mod offset;
 mod raft;
 pub mod record;
+mod start_history;
 mod units;
 
 pub use effect::{Effect, Retry};
 pub use error_code::ErrorCode;
 pub use ids::{
     ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, PartitionId, PartitionIndex,
-    ProducerEpoch, ProducerId, ReplicaId, Sequence, ShardId, TopicId,
+    ProducerEpoch, ProducerId, ReplicaId, Sequence, ShardId, StartId, TopicId,
 };
 pub use name::{InvalidTopicName, TopicName};
 pub use offset::{Acks, LeaderEpoch, Offset, Progress};
 pub use raft::{EntryId, LogIndex, Term};
+pub use start_history::StartHistory;
 pub use units::{ByteCount, InvalidByteCount, TimestampMs};

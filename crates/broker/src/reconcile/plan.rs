@@ -55,7 +55,8 @@ mod tests {
     use quipu_metadata::state_machine::{self, State};
     use quipu_metadata::{Command, Founder, NewTopic, NodeRegistration, Setting};
     use quipu_types::{
-        ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, TopicId, TopicName,
+        ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, StartHistory, TopicId,
+        TopicName,
     };
 
     use super::*;
@@ -71,6 +72,7 @@ mod tests {
             node,
             directory,
             incarnation: Incarnation::new(1),
+            starts: StartHistory::default(),
             address_client: "n1:9192".to_owned(),
             address_peer: "n1:9292".to_owned(),
             rack: String::new(),

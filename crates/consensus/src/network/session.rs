@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use quipu_types::limits;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use super::acked::Acked;
 use super::{Failure, unreachable};
 use crate::link::{Disconnected, Link};
 use crate::type_config::TypeConfig;
@@ -32,6 +33,7 @@ pub(super) struct Session<S> {
     input: Option<S>,
     link: Arc<Link>,
     target: proto::Target,
+    acked: Arc<Mutex<Acked>>,
     is_urgent: bool,
     session: u64,
     sent: u64,
@@ -49,10 +51,15 @@ struct UnderWay {
     overdue_at: Instant,
 }
 
+fn lock(acked: &Mutex<Acked>) -> MutexGuard<'_, Acked> {
+    acked.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl<S> Session<S> {
     pub(super) fn open(
         link: Arc<Link>,
         target: proto::Target,
+        acked: Arc<Mutex<Acked>>,
         patience: Duration,
         is_urgent: bool,
         input: S,
@@ -64,6 +71,7 @@ impl<S> Session<S> {
             input: Some(input),
             link,
             target,
+            acked,
             is_urgent,
             session,
             sent: 0,
@@ -83,6 +91,7 @@ impl<S> Session<S> {
 
     fn send(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), Disconnected> {
         self.sent += 1;
+        lock(&self.acked).lead(&request.vote);
         let (append, bytes) = wire::to_append(request, self.target, self.session, self.sent);
         let overdue_at = Instant::now() + self.patience;
         self.under_way.push_back(UnderWay { number: self.sent, bytes, overdue_at });
@@ -103,7 +112,12 @@ impl<S> Session<S> {
         }
         let result = wire::from_outcome(answer.result);
         self.is_over = !matches!(result, Ok(Ok(_)));
-        result.map_err(|why| unreachable(why).into())
+        let result = result.map_err(unreachable)?;
+        lock(&self.acked).note(&result).map_err(|lost| {
+            tracing::error!(shard = self.target.shard, replica = self.target.replica, %lost);
+            unreachable(lost)
+        })?;
+        Ok(result)
     }
 
     fn fail(&mut self, why: impl ToString) -> Failure {

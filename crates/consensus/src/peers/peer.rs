@@ -21,7 +21,9 @@ pub struct PeerStatus {
     pub last_heard: Option<Duration>,
     /// The start of the peer that was last heard.
     pub incarnation: Option<Incarnation>,
-    /// Why one of the two turned the other away; none once they agree.
+    /// Why the peer turns this node away, in its words; none once it does not.
+    pub rejected_by: Option<String>,
+    /// Why this node turns the peer away; none once it does not.
     pub rejected: Option<String>,
 }
 
@@ -43,6 +45,7 @@ pub(super) struct Health {
     incarnation: Option<Incarnation>,
     /// Nodes the peer itself hears no more.
     pub(super) lost: BTreeSet<NodeId>,
+    rejected_by: Option<String>,
     rejected: Option<String>,
 }
 
@@ -94,7 +97,7 @@ impl Peer {
         self.health().last_heard = Some(at);
     }
 
-    /// The peer and this node agreed on who they are.
+    /// The peer is who it should be.
     pub(crate) fn met(&self, incarnation: Incarnation, at: Duration) {
         let mut health = self.health();
         health.incarnation = Some(incarnation);
@@ -102,8 +105,12 @@ impl Peer {
         health.rejected = None;
     }
 
-    pub(crate) fn set_rejected(&self, why: Option<String>) {
-        self.health().rejected = why;
+    pub(crate) fn set_rejected_by(&self, why: Option<String>) {
+        self.health().rejected_by = why;
+    }
+
+    pub(crate) fn set_rejected(&self, why: String) {
+        self.health().rejected = Some(why);
     }
 
     pub(crate) fn opened(&self) {
@@ -131,6 +138,7 @@ impl Peer {
             is_connected: self.link().is_some(),
             last_heard: health.last_heard,
             incarnation: health.incarnation,
+            rejected_by: health.rejected_by.clone(),
             rejected: health.rejected.clone(),
         }
     }

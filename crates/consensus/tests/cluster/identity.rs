@@ -10,7 +10,7 @@ use crate::node::Node;
 
 fn rejected(node: &Node, of: NodeId) -> Option<String> {
     let statuses = node.consensus.peers();
-    statuses.into_iter().find(|status| status.node == of)?.rejected
+    statuses.into_iter().find(|status| status.node == of)?.rejected_by
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use quipu_consensus::{
 use quipu_disk::Disk;
 use quipu_journal::Journal;
 use quipu_runtime::{Clock, Fatal, FatalReceiver, OnExit, TaskGroup};
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, ReplicaId, ShardId};
+use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, ReplicaId, ShardId, StartHistory};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -93,6 +93,7 @@ impl Node {
             node: plan.node,
             directory: DirectoryId::from_bytes([7; 16]),
             incarnation: Incarnation::new(1),
+            starts: StartHistory::default(),
         };
         let own = plan.clone();
         let started = runtime.spawn(async move {

@@ -144,7 +144,7 @@ fn shown(list: &[(NodeId, String)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quipu_types::{DirectoryId, Incarnation};
+    use quipu_types::{DirectoryId, Incarnation, StartHistory};
 
     use super::*;
 
@@ -197,6 +197,7 @@ mod tests {
             node: NodeId::new(own),
             directory,
             incarnation: Incarnation::new(1),
+            starts: StartHistory::default(),
         };
         let answers = answers.iter().cloned().collect();
         judge(&own, list, &answers).map_err(|error| error.to_string())

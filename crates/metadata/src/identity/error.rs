@@ -83,6 +83,17 @@ pub enum IdentityError {
         /// What was found.
         found: &'static str,
     },
+    /// There is a member's name, but none of what it promised.
+    #[error(
+        "data directory {} belongs to a member of a cluster, but its journal/ is empty: mount or \
+         restore the journal of this very directory; if it is lost for good, use `quipu node \
+         replace` on a running node",
+        dir.display()
+    )]
+    NoJournal {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The node id is out of bounds.
     #[error("node id {node} is out of bounds: use 1 to {max}")]
     InvalidNodeId {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use quipu_disk::{Disk, OpenMode};
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId};
+use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, StartHistory, StartId};
 use serde::{Deserialize, Serialize};
 
 use super::{Founder, IdentityError};
@@ -25,6 +25,7 @@ pub(super) struct VersionFile {
     pub(super) node: NodeId,
     pub(super) directory: DirectoryId,
     pub(super) incarnation: Incarnation,
+    pub(super) starts: StartHistory,
     /// Nil before the node belongs to one.
     pub(super) cluster: ClusterId,
     pub(super) founders: Vec<Founder>,
@@ -38,12 +39,13 @@ struct AnyFormat {
 
 impl VersionFile {
     /// The first start of a new directory.
-    pub(super) const fn new(node: NodeId, directory: DirectoryId) -> Self {
+    pub(super) fn new(node: NodeId, directory: DirectoryId, start: StartId) -> Self {
         Self {
             format: FORMAT,
             node,
             directory,
             incarnation: Incarnation::new(1),
+            starts: StartHistory::first(start),
             cluster: ClusterId::from_bytes([0; 16]),
             founders: Vec::new(),
         }
@@ -55,6 +57,7 @@ impl VersionFile {
         dir: &Path,
         node: NodeId,
         cluster: Option<ClusterId>,
+        start: StartId,
     ) -> Result<Self, IdentityError> {
         let dir = dir.to_owned();
         if self.node != node {
@@ -65,8 +68,13 @@ impl VersionFile {
             Some(expected) => {
                 Err(IdentityError::OtherCluster { dir, found: self.cluster, expected })
             }
-            None => Ok(Self { incarnation: self.incarnation.next(), ..self }),
+            None => Ok(self.with_start(start)),
         }
+    }
+
+    fn with_start(mut self, start: StartId) -> Self {
+        self.starts.push(start);
+        Self { incarnation: self.incarnation.next(), ..self }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -12,6 +12,30 @@ fn open_as(disk: &FaultyDisk, node: u64) -> Result<Identity, IdentityError> {
     Identity::open(Arc::new(disk.clone()), Path::new(DIR), NodeId::new(node), None)
 }
 
+/// Makes a member of the node in the directory, as it is after its first start.
+fn adopt(disk: &FaultyDisk, identity: &Identity, founders: Vec<Founder>) {
+    let journal = Path::new(DIR).join(JOURNAL);
+    disk.create_dir_all(&journal).unwrap();
+    write_atomic(disk, &journal.join("1.journal"), b"votes").unwrap();
+    identity.adopt_cluster(cluster(9), founders).unwrap();
+}
+
+#[test]
+fn a_member_without_its_journal_is_refused() {
+    let disk = disk();
+    adopt(&disk, &open_as(&disk, 1).unwrap(), vec![]);
+    disk.remove_file(&Path::new(DIR).join(JOURNAL).join("1.journal")).unwrap();
+    let before = content(&disk);
+    let refused = open_as(&disk, 1).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "data directory /data belongs to a member of a cluster, but its journal/ is empty: mount \
+         or restore the journal of this very directory; if it is lost for good, use `quipu node \
+         replace` on a running node"
+    );
+    assert_eq!(content(&disk), before, "the start is not counted");
+}
+
 fn cluster(id: u8) -> ClusterId {
     ClusterId::from_bytes([id; 16])
 }
@@ -41,6 +65,11 @@ fn every_start_is_counted_and_the_directory_stays_the_same() {
     drop(first);
     let second = open_as(&disk, 1).unwrap();
     assert_eq!((second.incarnation(), second.directory()), (Incarnation::new(2), directory));
+    let starts = second.peer_identity().starts;
+    assert_eq!(starts.ids().len(), 2, "no start is known to be registered");
+    second.note_registered().unwrap();
+    let noted = second.peer_identity().starts;
+    assert_eq!((noted.ids(), noted.since()), (&starts.ids()[1..], Incarnation::new(2)));
 }
 
 #[test]
@@ -48,7 +77,7 @@ fn a_cluster_is_adopted_once_and_remembered() {
     let disk = disk();
     let identity = open_as(&disk, 1).unwrap();
     let founder = |node| Founder { node: NodeId::new(node), directory: identity.directory() };
-    identity.adopt_cluster(cluster(9), vec![founder(2), founder(1)]).unwrap();
+    adopt(&disk, &identity, vec![founder(2), founder(1)]);
     identity.adopt_cluster(cluster(9), vec![]).unwrap();
     let refused = identity.adopt_cluster(cluster(8), vec![]).unwrap_err();
     assert!(matches!(refused, IdentityError::OtherCluster { .. }));
@@ -63,7 +92,7 @@ fn a_cluster_is_adopted_once_and_remembered() {
 #[test]
 fn a_directory_that_is_not_the_nodes_is_refused_with_what_to_do() {
     let ours = disk();
-    open_as(&ours, 1).unwrap().adopt_cluster(cluster(9), vec![]).unwrap();
+    adopt(&ours, &open_as(&ours, 1).unwrap(), vec![]);
     let text = content(&ours);
     let sealed = |body: &str| format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()));
     let body = text.rsplit_once("crc32c").unwrap().0;
@@ -172,7 +201,10 @@ fn an_incarnation_is_durable_before_it_is_used() {
 /// The bytes on disk, spelled out in `docs/formats/identity.md`: a change is a new format.
 #[test]
 fn the_file_is_the_documented_one() {
-    let mut file = VersionFile::new(NodeId::new(2), DirectoryId::from_bytes([0xd2; 16]));
+    let start = StartId::from_bytes([0xa6; 16]);
+    let mut file = VersionFile::new(NodeId::new(2), DirectoryId::from_bytes([0xd2; 16]), start);
+    file.starts.note_registered(Incarnation::new(6));
+    file.starts.push(StartId::from_bytes([0xa7; 16]));
     file.cluster = cluster(0xc1);
     file.incarnation = Incarnation::new(7);
     let founder = |node: u8| Founder {

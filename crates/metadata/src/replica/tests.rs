@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use quipu_consensus::SnapshotCursor;
 use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, LogIndex, NodeId, Term, TopicId, TopicName,
+    ClusterId, DirectoryId, Incarnation, LogIndex, NodeId, StartHistory, Term, TopicId, TopicName,
 };
 
 use super::*;
@@ -34,6 +34,7 @@ impl Bench {
             node: NodeId::new(1),
             directory: directory(1),
             incarnation: Incarnation::new(1),
+            starts: StartHistory::default(),
             address_client: "a:1".into(),
             address_peer: "a:2".into(),
             rack: String::new(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use quipu_types::{ByteCount, NodeId};
+use tracing_subscriber::EnvFilter;
 
 use super::layers::{ConfigError, Layers, Resolved};
 use super::setting::{Kind, find};
@@ -53,7 +54,7 @@ impl Config {
             limits: LimitsConfig { request_memory_bytes: reader.bytes("limits.request-memory")? },
             log: LogConfig {
                 format: reader.log_format("log.format")?,
-                filter: reader.text("log.filter")?,
+                filter: reader.log_filter("log.filter")?,
             },
         };
         config.check()?;
@@ -144,6 +145,13 @@ impl Reader<'_> {
 
     fn text(&self, key: &'static str) -> Result<String, ConfigError> {
         Ok(self.layers.get(key)?.text.clone())
+    }
+
+    fn log_filter(&self, key: &'static str) -> Result<String, ConfigError> {
+        self.parse(key, |text| match EnvFilter::try_new(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
     }
 
     fn non_empty(&self, key: &'static str) -> Result<String, ConfigError> {

@@ -10,7 +10,7 @@ use quipu_journal::Journal;
 use quipu_partition::PartitionEnv;
 use quipu_runtime::{Clock, Deadline, Fatal, OnExit, TaskGroup};
 use quipu_shard::{Shard, ShardEnv};
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, ReplicaId, ShardId};
+use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, ReplicaId, ShardId, StartHistory};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
@@ -110,6 +110,7 @@ impl Cluster {
             node: node_id(place),
             directory: DirectoryId::from_bytes([u8::try_from(place).expect("small"); 16]),
             incarnation: Incarnation::new(self.starts),
+            starts: StartHistory::default(),
         };
         // Little is kept behind a checkpoint, so that a lagging node needs a snapshot.
         let config = Config { entries_kept: 16, bytes_kept: 0, ..Config::default() };
