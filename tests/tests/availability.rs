@@ -26,7 +26,6 @@ async fn leader(client: &Client) -> Result<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the refusal by a lone survivor has not been seen green yet (issue 2)"]
 async fn writes_go_on_without_one_node_stop_without_two_and_resume() -> Result<()> {
     let (mut cluster, client) = cluster().await?;
     let producer = client.producer().delivery_timeout(Duration::from_secs(30)).build()?;

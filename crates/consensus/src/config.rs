@@ -94,8 +94,9 @@ impl Config {
             // Frees a leader that followers still hear but that cannot reach a quorum.
             quorum_loss_probe_interval: Some(2 * election_timeout_max + 1),
             enable_pre_vote: Some(true),
-            // openraft would cut a follower's log back: never right for us.
-            allow_log_reversion: Some(false),
+            // A follower whose disk lost what it had flushed gets it again, at once: until then the
+            // entries are on fewer disks than was promised. The network reports it as an error.
+            allow_log_reversion: Some(true),
             // Mandatory: a leader that lost its unflushed tail must not resume its term, or
             // it gives acknowledged entries' places to others.
             enable_leader_restore: Some(false),
@@ -118,7 +119,7 @@ mod tests {
     fn a_restarted_leader_never_resumes_its_term() {
         let raft = Config::default().raft().expect("the defaults are valid");
         assert_eq!(raft.enable_leader_restore, Some(false));
-        assert_eq!(raft.allow_log_reversion, Some(false));
+        assert_eq!(raft.allow_log_reversion, Some(true), "one bad disk must not stop its leader");
         assert_eq!(raft.enable_pre_vote, Some(true));
         assert_eq!(raft.snapshot_policy, SnapshotPolicy::Never);
     }

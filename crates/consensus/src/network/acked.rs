@@ -1,23 +1,30 @@
 //! What a follower acknowledged to a leader, and whether it still has it.
 
+use std::fmt;
+
 use openraft::raft::{StreamAppendError, StreamAppendResult};
 
 use crate::type_config::{RaftVote, TypeConfig};
 
 /// A follower lacks entries that it said were on its disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the follower acknowledged entries up to {acked} and now lacks entry {missing}: its disk lost \
-     what it had flushed, or its directory is an old copy; it gets nothing more from this leader. \
-     Replace the node: `quipu node replace`"
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LostEntries {
     acked: u64,
     missing: u64,
 }
 
-/// The high-water mark of one replica's acknowledgements to one leader. openraft counts on it
-/// never to fall; a follower for which it fell counts for nothing any more.
+impl fmt::Display for LostEntries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acked, missing } = self;
+        write!(
+            f,
+            "a follower acknowledged entries up to {acked} and lacks entry {missing}: its disk \
+             lost what it had flushed. It gets them again; see to the disk"
+        )
+    }
+}
+
+/// The high-water mark of one replica's acknowledgements to one leader: it should never fall.
 #[derive(Debug, Default)]
 pub(super) struct Acked {
     leader: Option<RaftVote>,
@@ -32,18 +39,19 @@ impl Acked {
         }
     }
 
-    pub(super) fn note(
-        &mut self,
-        answer: &StreamAppendResult<TypeConfig>,
-    ) -> Result<(), LostEntries> {
+    /// Takes an answer in; says when it takes earlier ones back.
+    pub(super) fn note(&mut self, answer: &StreamAppendResult<TypeConfig>) -> Option<LostEntries> {
         match answer {
-            Ok(Some(acked)) => self.index = self.index.max(acked.index()),
-            Err(StreamAppendError::Conflict(missing)) if missing.index() <= self.index => {
-                return Err(LostEntries { acked: self.index, missing: missing.index() });
+            Ok(Some(acked)) => {
+                self.index = self.index.max(acked.index());
+                None
             }
-            Ok(None) | Err(_) => {}
+            Err(StreamAppendError::Conflict(missing)) if missing.index() <= self.index => {
+                let acked = std::mem::take(&mut self.index);
+                Some(LostEntries { acked, missing: missing.index() })
+            }
+            Ok(None) | Err(_) => None,
         }
-        Ok(())
     }
 }
 
@@ -67,14 +75,14 @@ mod tests {
         let mut acked = Acked::default();
         acked.lead(&leader(1));
         let conflict = |index| Err(StreamAppendError::Conflict(id(index)));
-        assert_eq!(acked.note(&conflict(12)), Ok(()), "behind from the start");
-        assert_eq!(acked.note(&Ok(Some(id(10)))), Ok(()));
-        assert_eq!(acked.note(&conflict(11)), Ok(()), "behind what it acknowledged");
+        assert_eq!(acked.note(&conflict(12)), None, "behind from the start");
+        assert_eq!(acked.note(&Ok(Some(id(10)))), None);
+        assert_eq!(acked.note(&conflict(11)), None, "behind what it acknowledged");
         let lost = LostEntries { acked: 10, missing: 10 };
-        assert_eq!(acked.note(&conflict(10)), Err(lost));
-        acked.lead(&leader(1));
-        assert_eq!(acked.note(&conflict(10)), Err(lost), "for as long as this leader leads");
+        assert_eq!(acked.note(&conflict(10)), Some(lost));
+        assert_eq!(acked.note(&conflict(5)), None, "said once");
+        assert_eq!(acked.note(&Ok(Some(id(10)))), None);
         acked.lead(&leader(2));
-        assert_eq!(acked.note(&conflict(10)), Ok(()), "another leader cut it");
+        assert_eq!(acked.note(&conflict(10)), None, "another leader cut it");
     }
 }
