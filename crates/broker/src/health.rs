@@ -18,7 +18,9 @@ const NO_SHARDS: &str = "the cluster has no shards yet: not all of its nodes hav
 pub(crate) struct Survey {
     /// Nodes that do not answer this one, with their addresses.
     pub(crate) down: BTreeMap<NodeId, String>,
-    /// Nodes that turned this one away, with their words.
+    /// Nodes that formed the cluster and did not register since.
+    pub(crate) unregistered: Vec<NodeId>,
+    /// Who turns whom away, one sentence each.
     pub(crate) rejections: Vec<String>,
     /// Shards by id.
     pub(crate) shards: BTreeMap<ShardId, ShardSurvey>,
@@ -68,6 +70,9 @@ impl Survey {
         }
         if self.shards.is_empty() {
             problems.push(NO_SHARDS.to_owned());
+        }
+        for node in &self.unregistered {
+            problems.push(format!("node {node}, one of the first nodes, has not registered yet"));
         }
         for (node, address) in &self.down {
             problems.push(format!("node {node} ({address}) does not answer"));
@@ -119,9 +124,11 @@ impl Broker {
                 Some(format!("this node turns node {} away: {}", peer.node, peer.rejected?))
             })
         };
+        let unregistered = image.founders.keys().filter(|node| !image.nodes.contains_key(node));
         let shards = image.shards.keys().filter(|shard| **shard != ShardId::METADATA);
         Survey {
             down: down.map(|(node, record)| (*node, record.address_peer.clone())).collect(),
+            unregistered: unregistered.copied().collect(),
             rejections: consensus.peers().into_iter().filter_map(turned_away).collect(),
             shards: shards.map(|shard| (*shard, self.survey_shard(image, *shard))).collect(),
             has_controller: self.leader_of(ShardId::METADATA).is_some(),

@@ -159,6 +159,15 @@ pub enum LocalVerb {
         #[arg(long, default_value = ".quipu", value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Adds a node to the cluster and starts it.
+    Add {
+        /// Where the cluster is kept.
+        #[arg(long, default_value = ".quipu", value_name = "DIR")]
+        dir: PathBuf,
+        /// A setting for the new node; may be repeated.
+        #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+        set: Vec<String>,
+    },
     /// Starts a stopped node.
     Start(LocalNode),
     /// Ends a node at once (SIGKILL).

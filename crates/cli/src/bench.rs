@@ -139,9 +139,12 @@ fn flatten(prefix: &str, value: &serde_json::Value) -> Vec<Vec<String>> {
             let rounded = format!("{:.3}", number.as_f64().unwrap_or_default());
             vec![vec![prefix.trim_end().to_owned(), rounded]]
         }
-        other => {
-            let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
-            vec![vec![prefix.trim_end().to_owned(), text]]
+        serde_json::Value::String(text) => vec![vec![prefix.trim_end().to_owned(), text.clone()]],
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::Array(_) => {
+            vec![vec![prefix.trim_end().to_owned(), value.to_string()]]
         }
     }
 }

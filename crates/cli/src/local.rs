@@ -24,6 +24,7 @@ pub(crate) fn run(global: &Global, verb: LocalVerb) -> anyhow::Result<()> {
         LocalVerb::Up { nodes, dir, port, set } => up(nodes, &dir, port, &set),
         LocalVerb::Down { dir, purge } => down(&dir, purge),
         LocalVerb::Status { dir } => status(global, &dir),
+        LocalVerb::Add { dir, set } => add(&dir, &set),
         LocalVerb::Start(node) => one(&node, process::start),
         LocalVerb::Kill(node) => one(&node, process::kill),
         LocalVerb::Pause(node) => one(&node, process::pause),
@@ -44,16 +45,29 @@ fn up(nodes: u64, dir: &Path, port: Option<u16>, set: &[String]) -> anyhow::Resu
     }
     context::remember(&layout.context_name(), &layout.servers())?;
     wait_ready(&layout)?;
-    for node in &layout.nodes {
-        output::note(&format!(
-            "node {}   clients {}   metrics http://{}/metrics   log {}",
-            node.id,
-            node.client,
-            node.metrics,
-            node.log().display()
-        ));
-    }
+    layout.nodes.iter().for_each(show);
     output::note("ready; this cluster is the current context. Stop it: quipu local down");
+    Ok(())
+}
+
+fn show(node: &Node) {
+    output::note(&format!(
+        "node {}   clients {}   metrics http://{}/metrics   log {}",
+        node.id,
+        node.client,
+        node.metrics,
+        node.log().display()
+    ));
+}
+
+fn add(dir: &Path, set: &[String]) -> anyhow::Result<()> {
+    let mut layout = existing(dir)?;
+    let node = layout.add(set)?;
+    process::start(node)?;
+    show(node);
+    context::remember(&layout.context_name(), &layout.servers())?;
+    wait_ready(&layout)?;
+    output::note("ready; new topics use it, existing partitions stay where they are");
     Ok(())
 }
 

@@ -68,8 +68,8 @@ fn write(out: &mut impl Write, format: Format, record: &Record) -> std::io::Resu
             record.partition,
             record.offset,
             start_point::time(record.timestamp),
-            record.key.as_deref().map_or("-".into(), String::from_utf8_lossy),
-            record.value.as_deref().map_or("(deleted)".into(), String::from_utf8_lossy),
+            record.key.as_deref().map_or_else(|| "-".into(), String::from_utf8_lossy),
+            record.value.as_deref().map_or_else(|| "(deleted)".into(), String::from_utf8_lossy),
         ),
     }
 }

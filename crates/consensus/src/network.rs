@@ -146,11 +146,9 @@ impl NetStreamAppend<TypeConfig> for Client {
         // The given time suits a heartbeat; data may wait for a busy disk.
         let patience =
             if self.is_urgent { option.hard_ttl() } else { self.peers.config().append_timeout };
-        let opened = self.link().and_then(|link| {
-            let acked = Arc::clone(&self.acked);
-            Session::open(link, self.target, acked, patience, self.is_urgent, input)
-                .map_err(unreachable)
-        });
+        let opened = self
+            .link()
+            .and_then(|link| Session::open(link, self, patience, input).map_err(unreachable));
         std::future::ready(opened.map(StreamExt::boxed).map_err(Into::into)).boxed()
     }
 }

@@ -77,15 +77,23 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Self::write_all_at`].
     fn fill_zero(&self, from: u64, to: u64) -> io::Result<()> {
-        const CHUNK: usize = 1 << 20;
-        let room = usize::try_from(to.saturating_sub(from)).unwrap_or(CHUNK);
-        let zeros = vec![0; CHUNK.min(room)];
         let mut at = from;
         while at < to {
-            let count = usize::try_from(to - at).unwrap_or(CHUNK).min(zeros.len());
-            self.write_all_at(&zeros[..count], at)?;
-            at += u64::try_from(count).expect("a chunk's length fits in 64 bits");
+            let zeros = zeros(to - at);
+            self.write_all_at(zeros, at)?;
+            at += u64::try_from(zeros.len()).expect("a chunk's length fits in 64 bits");
         }
         Ok(())
     }
+}
+
+/// Zeros where a device can fetch them without a copy.
+#[repr(align(4096))]
+struct Zeros([u8; 1 << 20]);
+
+/// As many zeros as are wanted, at most a mebibyte; they begin on a page.
+pub(crate) fn zeros(wanted: u64) -> &'static [u8] {
+    static ZEROS: Zeros = Zeros([0; 1 << 20]);
+    let count = usize::try_from(wanted).unwrap_or(usize::MAX).min(ZEROS.0.len());
+    &ZEROS.0[..count]
 }

@@ -1,7 +1,7 @@
 //! The only door to files.
 //!
 //! Everything durable goes through a [`Disk`] passed as a parameter: the machine's own file system
-//! ([`real`]) or one in memory that loses, tears and refuses on purpose ([`FaultyDisk`]), so that
+//! ([`real()`]) or one in memory that loses, tears and refuses on purpose ([`FaultyDisk`]), so that
 //! the same code is tried under power cuts.
 //!
 //! - Must not know: what the bytes mean. No formats, no checksums.

@@ -2,12 +2,19 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
+
+use crate::file::zeros;
 use crate::{DirEntry, Disk, DiskFile, LockGuard, OpenMode, Space};
 
+/// What direct writes must begin and end on: no device in use has larger units.
+const DIRECT_ALIGNMENT: u64 = 4096;
 /// Buffers one `pwritev` takes (`IOV_MAX` on Linux).
 const BUFFERS_PER_WRITE: usize = 1024;
 
@@ -121,6 +128,25 @@ impl Disk for RealDisk {
     }
 }
 
+impl RealFile {
+    /// The same file, past the page cache.
+    fn direct(&self) -> io::Result<File> {
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let flags = i32::try_from(OFlags::DIRECT.bits()).expect("flags of open(2) are an int");
+        OpenOptions::new().write(true).custom_flags(flags).open(path)
+    }
+}
+
+fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let zeros = zeros(range.end - at);
+        file.write_all_at(zeros, at)?;
+        at += to_u64(zeros.len());
+    }
+    Ok(())
+}
+
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -163,6 +189,23 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
+    /// Around the page cache where the file system can: nobody is going to read these pages, and
+    /// copying them there costs more than all else that a journal does.
+    fn fill_zero(&self, from: u64, to: u64) -> io::Result<()> {
+        let whole = from.next_multiple_of(DIRECT_ALIGNMENT)..to - to % DIRECT_ALIGNMENT;
+        let direct = (!whole.is_empty()).then(|| self.direct()).transpose().unwrap_or_default();
+        let Some(direct) = direct else { return write_zeros(&self.0, from..to) };
+        write_zeros(&self.0, from..whole.start)?;
+        match write_zeros(&direct, whole.clone()) {
+            // Opened so, but not to be written so: a file system with other units.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                write_zeros(&self.0, whole.clone())?;
+            }
+            written => written?,
+        }
+        write_zeros(&self.0, whole.end..to)
+    }
+
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.0.set_len(bytes)
     }
@@ -203,6 +246,25 @@ mod tests {
         file.read_exact_at(&mut found, 100).expect("read");
         assert_eq!(found, expected);
         assert_eq!(file.len().expect("length"), 100 + to_u64(expected.len()));
+    }
+
+    #[test]
+    fn zeros_reach_every_byte_of_a_range_and_none_beside_it() {
+        let dir = scratch();
+        let file = real().open(&dir.path().join("f"), OpenMode::CreateNew).expect("create");
+        let length = 3 << 20;
+        for (from, to) in [(0, 0), (5, 5), (7, 9), (0, length), (4096, 8192), (100, (2 << 20) + 9)]
+        {
+            file.write_all_at(&vec![0xAB; length], 0).expect("fill");
+            file.fill_zero(to_u64(from), to_u64(to)).expect("zeros");
+            let mut found = vec![1; length];
+            file.read_exact_at(&mut found, 0).expect("read");
+            let is_right = |(at, byte): (usize, &u8)| *byte == 0 || !(from..to).contains(&at);
+            assert!(found.iter().enumerate().all(is_right), "{from}..{to}");
+            let kept = found.iter().filter(|byte| **byte == 0xAB).count();
+            assert_eq!(kept, length - (to - from), "{from}..{to}");
+        }
+        assert_eq!(file.len().expect("length"), to_u64(length));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::frame::{ALIGNMENT, Header, Subject};
 use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::width::to_u64;
 
+/// What the page cache keeps files in.
+const PAGE_BYTES: usize = 4096;
+
 /// Collects frames: headers and small payloads copied into one buffer, large payloads as they lie.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
@@ -61,10 +64,12 @@ impl Encoder {
         self.frames += 1;
     }
 
-    /// Writes everything collected at `at` and forgets it.
-    pub(crate) fn write(&mut self, file: &dyn DiskFile, at: u64) -> io::Result<()> {
+    /// Writes everything collected at `at` and forgets it. Zeros follow up to the end of the page,
+    /// or of the file (`capacity`): the next write covers them, and no page has to be read first.
+    pub(crate) fn write(&mut self, file: &dyn DiskFile, at: u64, capacity: u64) -> io::Result<()> {
+        const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
         self.name_buffered();
-        let slices: Vec<IoSlice<'_>> = self
+        let mut slices: Vec<IoSlice<'_>> = self
             .pieces
             .iter()
             .map(|piece| match piece {
@@ -74,6 +79,12 @@ impl Encoder {
             .collect();
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         assert_eq!(to_u64(total), self.bytes, "frames fill their places exactly");
+        let end = at + self.bytes;
+        let page_end = end.next_multiple_of(to_u64(PAGE_BYTES)).min(capacity);
+        let padding = usize::try_from(page_end.saturating_sub(end)).expect("less than a page");
+        if padding > 0 {
+            slices.push(IoSlice::new(&ZEROS[..padding]));
+        }
         let written = match slices.as_slice() {
             [one] => file.write_all_at(one, at),
             many => file.write_all_vectored_at(many, at),

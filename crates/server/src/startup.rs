@@ -29,8 +29,8 @@ use crate::telemetry;
 const READY_LOOK: Duration = Duration::from_millis(10);
 /// How often the metadata group is checkpointed when it changed.
 const METADATA_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
-/// Purged journal files kept for another life.
-const RECYCLED_FILES: usize = 2;
+/// Purged journal files kept for another life: what checkpoints set free at once is soon needed.
+const RECYCLED_BYTES: u64 = 1 << 30;
 
 /// A node that was started.
 pub struct Node {
@@ -193,7 +193,7 @@ impl Local {
 fn journal_config(config: &Config) -> anyhow::Result<quipu_journal::Config> {
     Ok(quipu_journal::Config {
         file_bytes: config.journal.file_bytes,
-        recycled_files_max: RECYCLED_FILES,
+        recycled_files_max: usize::try_from((RECYCLED_BYTES / config.journal.file_bytes).max(2))?,
         tail_bytes_max: usize::try_from(config.journal.tail_bytes)?,
         flush: config.journal.flush_interval.map_or(FlushPolicy::Always, FlushPolicy::Interval),
     })

@@ -1,7 +1,7 @@
 //! For tests only: clusters of real `quipu serve` processes on loopback.
 //!
 //! - Every process is started here and ended by its own pid; a dropped [`Cluster`] leaves none.
-//! - Nothing waits for time to pass: [`until`] polls a condition up to a deadline and says what it
+//! - Nothing waits for time to pass: [`until()`] polls a condition up to a deadline and says what it
 //!   waited for.
 //! - Start reading at [`Cluster`], then [`Ledger`].
 

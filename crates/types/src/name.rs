@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn each_broken_rule_is_named() {
-        let cases: [(&str, fn(&InvalidTopicName) -> bool); 8] = [
+        type IsRule = fn(&InvalidTopicName) -> bool;
+        let cases: [(&str, IsRule); 8] = [
             ("", |e| matches!(e, InvalidTopicName::Empty)),
             (".", |e| matches!(e, InvalidTopicName::Path { .. })),
             ("..", |e| matches!(e, InvalidTopicName::Path { .. })),

@@ -139,11 +139,9 @@ fn is_refusal(code: ErrorCode, error: &v1::Error) -> Result<()> {
     let found = (error.code.clone(), error.name.clone());
     ensure!(found == as_code, "wanted {as_code:?}, saw {found:?}: {}", error.message);
     ensure!(!error.message.is_empty(), "{code} comes without a sentence");
-    let effect = match code {
-        // What is known to be stored must not be counted as lost.
-        ErrorCode::DuplicateSequence => v1::Effect::Unknown,
-        _ => v1::Effect::None,
-    };
+    // What is known to be stored must not be counted as lost.
+    let is_stored = code == ErrorCode::DuplicateSequence;
+    let effect = if is_stored { v1::Effect::Unknown } else { v1::Effect::None };
     ensure!(error.effect == i32::from(effect), "effect is {}, not {effect:?}", error.effect);
     Ok(())
 }

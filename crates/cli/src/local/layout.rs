@@ -33,6 +33,16 @@ pub(super) struct Node {
 }
 
 impl Node {
+    fn new(dir: &Path, id: u64, ports: &[SocketAddr]) -> Self {
+        Self {
+            id,
+            dir: dir.join(format!("node-{id}")),
+            client: ports[0],
+            peer: ports[1],
+            metrics: ports[2],
+        }
+    }
+
     /// Its configuration file.
     pub(super) fn config(&self) -> PathBuf {
         self.dir.join("quipu.toml")
@@ -81,23 +91,37 @@ impl Layout {
         let ports = ports(nodes, port)?;
         let nodes: Vec<Node> = (1..=nodes)
             .zip(ports.chunks(3))
-            .map(|(id, ports)| Node {
-                id,
-                dir: dir.join(format!("node-{id}")),
-                client: ports[0],
-                peer: ports[1],
-                metrics: ports[2],
-            })
+            .map(|(id, ports)| Node::new(&dir, id, ports))
             .collect();
         let layout = Self { dir, nodes };
         for node in &layout.nodes {
-            std::fs::create_dir_all(&node.dir)?;
-            std::fs::write(node.config(), layout.config_of(node, set)?)?;
+            layout.prepare(node, set)?;
         }
-        let text = serde_json::to_vec_pretty(&layout)?;
-        let path = layout.dir.join("cluster.json");
-        quipu_disk::write_atomic(quipu_disk::real().as_ref(), &path, &text)?;
+        layout.save()?;
         Ok(layout)
+    }
+
+    /// Lays out one more node.
+    pub(super) fn add(&mut self, set: &[String]) -> anyhow::Result<&Node> {
+        let id = 1 + self.nodes.iter().map(|node| node.id).max().unwrap_or(0);
+        self.nodes.push(Node::new(&self.dir, id, &ports(1, None)?));
+        let node = self.nodes.last().context("it was just added")?;
+        self.prepare(node, set)?;
+        self.save()?;
+        Ok(node)
+    }
+
+    fn prepare(&self, node: &Node, set: &[String]) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&node.dir)?;
+        std::fs::write(node.config(), self.config_of(node, set)?)?;
+        Ok(())
+    }
+
+    fn save(&self) -> anyhow::Result<()> {
+        let text = serde_json::to_vec_pretty(self)?;
+        let path = self.dir.join("cluster.json");
+        quipu_disk::write_atomic(quipu_disk::real().as_ref(), &path, &text)?;
+        Ok(())
     }
 
     /// Deletes the cluster's files, and the directory when nothing else is in it.

@@ -35,7 +35,7 @@ impl Acked {
     /// A request of this leader goes out. Another leader may have cut the log meanwhile.
     pub(super) fn lead(&mut self, leader: &RaftVote) {
         if self.leader.as_ref() != Some(leader) {
-            *self = Self { leader: Some(leader.clone()), index: 0 };
+            *self = Self { leader: Some(*leader), index: 0 };
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::acked::Acked;
-use super::{Failure, unreachable};
+use super::{Client, Failure, unreachable};
 use crate::link::{Disconnected, Link};
 use crate::type_config::TypeConfig;
 use crate::wire;
@@ -58,10 +58,8 @@ fn lock(acked: &Mutex<Acked>) -> MutexGuard<'_, Acked> {
 impl<S> Session<S> {
     pub(super) fn open(
         link: Arc<Link>,
-        target: proto::Target,
-        acked: Arc<Mutex<Acked>>,
+        client: &Client,
         patience: Duration,
-        is_urgent: bool,
         input: S,
     ) -> Result<Self, Disconnected> {
         let session = link.number();
@@ -70,9 +68,9 @@ impl<S> Session<S> {
         Ok(Self {
             input: Some(input),
             link,
-            target,
-            acked,
-            is_urgent,
+            target: client.target,
+            acked: Arc::clone(&client.acked),
+            is_urgent: client.is_urgent,
             session,
             sent: 0,
             answers,
