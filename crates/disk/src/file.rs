@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 
+use crate::PageBuffer;
+
 /// An open file. All calls block; positions are explicit, so that handles can be shared.
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Its length in bytes.
@@ -52,6 +54,15 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Self::write_all_at`].
     fn write_all_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()>;
+
+    /// Writes whole pages at a page boundary, around the page cache where the file system can: for
+    /// what is seldom read again.
+    ///
+    /// # Errors
+    /// As [`Self::write_all_at`].
+    fn write_pages(&self, pages: &PageBuffer, at: u64) -> io::Result<()> {
+        self.write_all_at(pages.as_slice(), at)
+    }
 
     /// Cuts or extends (with zeros) the file.
     ///

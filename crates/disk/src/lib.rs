@@ -15,10 +15,12 @@ mod atomic;
 mod disk;
 mod faulty;
 mod file;
+mod page_buffer;
 mod real;
 
 pub use atomic::write_atomic;
 pub use disk::{DirEntry, Disk, LockGuard, OpenMode, Space};
 pub use faulty::{Faults, FaultyDisk};
 pub use file::DiskFile;
+pub use page_buffer::{PAGE_BYTES, PageBuffer};
 pub use real::real;

@@ -6,15 +6,13 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::OFlags;
 
 use crate::file::zeros;
-use crate::{DirEntry, Disk, DiskFile, LockGuard, OpenMode, Space};
+use crate::{DirEntry, Disk, DiskFile, LockGuard, OpenMode, PAGE_BYTES, PageBuffer, Space};
 
-/// What direct writes must begin and end on: no device in use has larger units.
-const DIRECT_ALIGNMENT: u64 = 4096;
 /// Buffers one `pwritev` takes (`IOV_MAX` on Linux).
 const BUFFERS_PER_WRITE: usize = 1024;
 
@@ -27,8 +25,10 @@ pub fn real() -> Arc<dyn Disk> {
 #[derive(Debug)]
 struct RealDisk;
 
+/// A file, and a second way to it past the page cache, opened when it is first needed; none where
+/// the file system has none.
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile(File, OnceLock<Option<File>>);
 
 #[derive(Debug)]
 struct RealLock {
@@ -51,7 +51,7 @@ impl Disk for RealDisk {
                 options.write(true).create_new(true);
             }
         }
-        Ok(Box::new(RealFile(options.open(path)?)))
+        Ok(Box::new(RealFile(options.open(path)?, OnceLock::new())))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -130,10 +130,13 @@ impl Disk for RealDisk {
 
 impl RealFile {
     /// The same file, past the page cache.
-    fn direct(&self) -> io::Result<File> {
-        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        let flags = i32::try_from(OFlags::DIRECT.bits()).expect("flags of open(2) are an int");
-        OpenOptions::new().write(true).custom_flags(flags).open(path)
+    fn direct(&self) -> Option<&File> {
+        let open = || {
+            let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+            let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
+            OpenOptions::new().write(true).custom_flags(flags).open(path).ok()
+        };
+        self.1.get_or_init(open).as_ref()
     }
 }
 
@@ -189,15 +192,28 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
-    /// Around the page cache where the file system can: nobody is going to read these pages, and
-    /// copying them there costs more than all else that a journal does.
+    fn write_pages(&self, pages: &PageBuffer, at: u64) -> io::Result<()> {
+        match self.direct() {
+            Some(direct) => match direct.write_all_at(pages.as_slice(), at) {
+                // A file system with larger units.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.write_all_at(pages.as_slice(), at)
+                }
+                written => written,
+            },
+            None => self.write_all_at(pages.as_slice(), at),
+        }
+    }
+
+    /// Nobody is going to read these pages, and the page cache has better use for its memory.
     fn fill_zero(&self, from: u64, to: u64) -> io::Result<()> {
-        let whole = from.next_multiple_of(DIRECT_ALIGNMENT)..to - to % DIRECT_ALIGNMENT;
-        let direct = (!whole.is_empty()).then(|| self.direct()).transpose().unwrap_or_default();
-        let Some(direct) = direct else { return write_zeros(&self.0, from..to) };
+        let page = to_u64(PAGE_BYTES);
+        let whole = from.next_multiple_of(page)..to - to % page;
+        let Some(direct) = self.direct().filter(|_| !whole.is_empty()) else {
+            return write_zeros(&self.0, from..to);
+        };
         write_zeros(&self.0, from..whole.start)?;
-        match write_zeros(&direct, whole.clone()) {
-            // Opened so, but not to be written so: a file system with other units.
+        match write_zeros(direct, whole.clone()) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 write_zeros(&self.0, whole.clone())?;
             }

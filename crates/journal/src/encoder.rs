@@ -1,18 +1,18 @@
 //! Frames on their way to one write.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
-use quipu_disk::DiskFile;
+use quipu_disk::{DiskFile, PAGE_BYTES, PageBuffer};
 
 use crate::JournalPosition;
 use crate::frame::{ALIGNMENT, Header, Subject};
 use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::width::to_u64;
 
-/// What the page cache keeps files in.
-const PAGE_BYTES: usize = 4096;
+/// Memory for pages that is kept between writes.
+const PAGES_KEPT: usize = 4 << 20;
 
 /// Collects frames: headers and small payloads copied into one buffer, large payloads as they lie.
 #[derive(Debug, Default)]
@@ -23,6 +23,10 @@ pub(crate) struct Encoder {
     unnamed: usize,
     bytes: u64,
     frames: usize,
+    /// Where a write is put together.
+    pages: PageBuffer,
+    /// What was written of the page that the next write begins in.
+    last_page: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -64,32 +68,33 @@ impl Encoder {
         self.frames += 1;
     }
 
-    /// Writes everything collected at `at` and forgets it. Zeros follow up to the end of the page,
-    /// or of the file (`capacity`): the next write covers them, and no page has to be read first.
-    pub(crate) fn write(&mut self, file: &dyn DiskFile, at: u64, capacity: u64) -> io::Result<()> {
-        const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+    /// Writes everything collected at `at` and forgets it: whole pages, so that they need neither be
+    /// read nor kept in memory. What the first page holds already is written once more; zeros follow
+    /// up to the end of the last.
+    ///
+    /// Calls for one file follow one another without gap; `at` 0 begins the next file.
+    pub(crate) fn write(&mut self, file: &dyn DiskFile, at: u64) -> io::Result<()> {
+        let page = to_u64(PAGE_BYTES);
+        let begun = usize::try_from(at % page).expect("less than a page");
+        self.last_page.truncate(begun);
+        assert_eq!(self.last_page.len(), begun, "writes follow one another");
         self.name_buffered();
-        let mut slices: Vec<IoSlice<'_>> = self
-            .pieces
-            .iter()
-            .map(|piece| match piece {
-                Piece::Buffered(range) => IoSlice::new(&self.buffer[range.clone()]),
-                Piece::Shared(payload) => IoSlice::new(payload),
-            })
-            .collect();
-        let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        assert_eq!(to_u64(total), self.bytes, "frames fill their places exactly");
-        let end = at + self.bytes;
-        let page_end = end.next_multiple_of(to_u64(PAGE_BYTES)).min(capacity);
-        let padding = usize::try_from(page_end.saturating_sub(end)).expect("less than a page");
-        if padding > 0 {
-            slices.push(IoSlice::new(&ZEROS[..padding]));
+        self.pages.clear(PAGES_KEPT);
+        self.pages.extend_from_slice(&self.last_page);
+        let total = usize::try_from(self.bytes).expect("it is in memory");
+        self.pages.reserve(total + PAGE_BYTES);
+        for piece in &self.pieces {
+            match piece {
+                Piece::Buffered(range) => self.pages.extend_from_slice(&self.buffer[range.clone()]),
+                Piece::Shared(payload) => self.pages.extend_from_slice(payload),
+            }
         }
-        let written = match slices.as_slice() {
-            [one] => file.write_all_at(one, at),
-            many => file.write_all_vectored_at(many, at),
-        };
-        drop(slices);
+        let end = begun + total;
+        assert_eq!(self.pages.as_slice().len(), end, "frames fill their places exactly");
+        self.last_page.clear();
+        self.last_page.extend_from_slice(&self.pages.as_slice()[end - end % PAGE_BYTES..]);
+        self.pages.fill_page();
+        let written = file.write_pages(&self.pages, at - at % page);
         self.clear();
         written
     }

@@ -89,7 +89,7 @@ impl Writer {
         if bytes == 0 {
             return Ok(());
         }
-        self.encoder.write(&*self.active.file, self.active.written, self.active.capacity)?;
+        self.encoder.write(&*self.active.file, self.active.written)?;
         self.active.written += bytes;
         self.active.awaited = self.active.written;
         self.unflushed_since.get_or_insert_with(Clock::thread_instant);
@@ -142,7 +142,7 @@ impl Writer {
         let at = self.active.written;
         self.push(Subject::new(Kind::Mark, ShardId::default()), &Bytes::new());
         let bytes = self.encoder.bytes();
-        if let Err(error) = self.encoder.write(&*self.active.file, at, self.active.capacity) {
+        if let Err(error) = self.encoder.write(&*self.active.file, at) {
             let place = JournalPosition { file: self.active.id, byte: at };
             self.fail(format!("write journal mark at {place}: {error}"));
         }
