@@ -8,16 +8,17 @@ use openraft::{SnapshotPolicy, StepDownPolicy};
 /// Settings of consensus, alike on all nodes.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How often a leader speaks up. Default 150 ms. Well below `election_timeout_min`.
+    /// How often a leader speaks up. Default 300 ms: a dead node is
+    /// noticed by its connections, and idle nodes should be idle. Well below `election_timeout_min`.
     pub heartbeat_interval: Duration,
-    /// The least a follower waits for its leader. Default 750 ms: several heartbeats, and above
+    /// The least a follower waits for its leader. Default 1 s: several heartbeats, and above
     /// the stalls of a busy disk.
     pub election_timeout_min: Duration,
     /// The most a follower waits, and how long a leader is trusted without a sign. Default
-    /// 1500 ms.
+    /// 2 s.
     pub election_timeout_max: Duration,
     /// A node unheard of for so long counts as dead, even though its connections stand. Default
-    /// 1500 ms.
+    /// 2 s.
     pub silence_max: Duration,
     /// Whether voters campaign as soon as a leader's node is known to be dead, instead of waiting
     /// for their timers. Default true.
@@ -43,10 +44,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            heartbeat_interval: Duration::from_millis(150),
-            election_timeout_min: Duration::from_millis(750),
-            election_timeout_max: Duration::from_millis(1_500),
-            silence_max: Duration::from_millis(1_500),
+            heartbeat_interval: Duration::from_millis(300),
+            election_timeout_min: Duration::from_secs(1),
+            election_timeout_max: Duration::from_secs(2),
+            silence_max: Duration::from_secs(2),
             is_failover_fast: true,
             rank_delay: Duration::from_millis(100),
             append_timeout: Duration::from_secs(2),

@@ -159,19 +159,19 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "raft.heartbeat",
         kind: Kind::Duration { min_ms: 20, max_ms: 10_000 },
-        default: Some("150ms"),
+        default: Some("300ms"),
         doc: "Between two heartbeats of a shard leader.",
     },
     Setting {
         key: "raft.election-min",
         kind: Kind::Duration { min_ms: 100, max_ms: 60_000 },
-        default: Some("750ms"),
+        default: Some("1s"),
         doc: "A follower campaigns after this much silence, at the earliest. A broken connection is noticed at once and does not wait for it.",
     },
     Setting {
         key: "raft.election-max",
         kind: Kind::Duration { min_ms: 200, max_ms: 120_000 },
-        default: Some("1500ms"),
+        default: Some("2s"),
         doc: "And at the latest; at least 1.5 times raft.election-min, so that two nodes rarely campaign together.",
     },
     Setting {
