@@ -10,6 +10,7 @@ use quipu_shard::{OpenError, Shard, Shards};
 use quipu_types::{NodeId, ReplicaId, ShardId};
 
 use crate::calls;
+use crate::coordinator::Coordinator;
 use crate::fetch::FetchMemory;
 use crate::freshness::Freshness;
 use crate::host::{Host, Hosting};
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) freshness: Freshness,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) fetch_memory: FetchMemory,
+    pub(crate) coordinator: Coordinator,
     pub(crate) metrics: BrokerMetrics,
 }
 
@@ -90,6 +92,7 @@ impl Broker {
                 freshness: Freshness::default(),
                 producer_ids: ProducerIds::default(),
                 fetch_memory: FetchMemory::default(),
+                coordinator: Coordinator::default(),
                 metrics: BrokerMetrics::default(),
             }),
         };

@@ -19,6 +19,9 @@ pub(crate) const PARTITION_BOUNDS: u32 = 0x0101;
 /// Asks a shard's leader to hand leadership to another node.
 pub(crate) const TRANSFER_LEADER: u32 = 0x0102;
 
+/// Asks where partitions stand for readers at given positions.
+pub(crate) const STANDINGS: u32 = 0x0103;
+
 /// How long a question of another node is worked on.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -45,6 +48,12 @@ pub(crate) fn register(broker: &Broker) {
             let (shard, node) = decode_transfer(&payload).ok_or("payload is not a transfer")?;
             let transferred = broker.transfer_own(shard, node).await;
             transferred.map(|()| Bytes::new()).map_err(|error| error.to_string())
+        })
+    });
+    on_call(broker, STANDINGS, |broker, payload| {
+        Box::pin(async move {
+            let answer = broker.answer_standings(payload).await;
+            answer.ok_or_else(|| "payload is not a list of positions".to_owned())
         })
     });
 }

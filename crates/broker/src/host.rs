@@ -11,7 +11,7 @@ use quipu_shard::Shard;
 use quipu_types::{NodeId, ReplicaId, ShardId};
 
 use crate::broker::OpenShard;
-use crate::{Broker, reconcile};
+use crate::{Broker, coordinator, reconcile};
 
 /// The host looks again this often, for what no image announces.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -101,6 +101,7 @@ impl Host {
                 if let Some(opened) = self.opened.remove(&shard.id()) {
                     opened.tasks.cancel();
                 }
+                coordinator::stop(&self.broker, shard.id());
                 self.broker.inner.shards.remove(shard.id());
                 shard.stop();
                 self.broker.inner.consensus.close_group(shard.id()).await;
@@ -119,6 +120,7 @@ impl Host {
                     self.broker.inner.hosting.set(*id, None);
                     self.broker.inner.shards.insert(shard.clone());
                     let tasks = self.broker.inner.tasks.child(&format!("shard-{id}"));
+                    coordinator::start(&self.broker, &shard, &tasks);
                     let reconcile = reconcile::run(self.broker.clone(), shard);
                     tasks.spawn("reconcile", OnExit::StopNode, reconcile);
                     let at = self.broker.inner.clock.monotonic();

@@ -11,6 +11,7 @@ use crate::client::{Shared, admin_service, cluster_service};
 use crate::{Error, Result};
 
 mod describe;
+mod groups;
 pub(crate) mod offsets;
 mod request;
 
@@ -18,6 +19,7 @@ pub use describe::{
     ClusterDescription, ConfigEntry, NodeDescription, PartitionChecksum, PartitionDescription,
     ShardDescription, TopicDescription,
 };
+pub use groups::{Group, GroupDescription, GroupMember, GroupOffset, GroupPartition};
 pub use offsets::{OffsetAt, OffsetFound};
 pub use request::{NewTopic, TopicChange};
 

@@ -59,7 +59,8 @@ macro_rules! answers {
 
 answers! {
     refusing: CreateTopicResponse DeleteTopicResponse AlterTopicResponse PartitionChecksumResponse
-        TransferLeaderResponse InitProducerResponse;
+        TransferLeaderResponse InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
+        ListGroupsResponse DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse;
     plain: MetadataResponse DescribeTopicsResponse DescribeClusterResponse ListOffsetsResponse
         DeleteRecordsResponse
 }

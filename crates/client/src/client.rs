@@ -7,6 +7,7 @@ use std::time::Duration;
 use quipu_proto::v1;
 use quipu_proto::v1::admin_client::AdminClient;
 use quipu_proto::v1::cluster_client::ClusterClient;
+use quipu_proto::v1::groups_client::GroupsClient;
 use quipu_proto::v1::log_client::LogClient;
 use quipu_types::{Effect, NodeId};
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use crate::admin::Admin;
 use crate::call::{Call, Target};
 use crate::channels::{Channels, Class, with_limits};
 use crate::cluster_view::{self, ClusterView, Topic};
+use crate::consumer::ConsumerBuilder;
 use crate::error::{ConnectError, TimeoutError};
 use crate::producer::{Producer, ProducerBuilder};
 use crate::reader::ReaderBuilder;
@@ -127,6 +129,16 @@ impl Client {
     /// Reads what a topic holds now and stops there, unless told otherwise. Touches no group.
     pub fn replay(&self, topic: &str) -> ReaderBuilder {
         self.reader(topic).until(crate::End::Latest)
+    }
+
+    /// Reads topics together with the other members of a group: [`ConsumerBuilder::group`] names
+    /// it. Topics may be none when [`ConsumerBuilder::pattern`] says which.
+    pub fn subscribe<T: Into<String>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+    ) -> ConsumerBuilder {
+        let topics = topics.into_iter().map(Into::into).collect();
+        ConsumerBuilder::new(self.shared.clone(), topics)
     }
 
     /// Topics and the cluster itself.
@@ -271,6 +283,10 @@ impl Shared {
 
 pub(crate) fn log_service(channel: Channel) -> LogClient<Channel> {
     with_limits!(LogClient::new(channel))
+}
+
+pub(crate) fn groups_service(channel: Channel) -> GroupsClient<Channel> {
+    with_limits!(GroupsClient::new(channel))
 }
 
 pub(crate) fn admin_service(channel: Channel) -> AdminClient<Channel> {

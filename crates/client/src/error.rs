@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use quipu_types::{Effect, ErrorCode, Retry};
 
+mod consuming;
 mod server;
 mod transport;
 
+pub use consuming::{AckError, NoPosition, ProcessingTimeout, RunError};
 pub use server::ServerError;
 pub use transport::{ConnectError, TransportError};
 
@@ -40,6 +42,12 @@ pub enum Error {
     /// The records asked for are gone, or not there yet.
     #[error(transparent)]
     OffsetOutOfRange(Arc<OffsetOutOfRange>),
+    /// A group has no position in a partition, and was not told where to start.
+    #[error(transparent)]
+    NoPosition(Arc<NoPosition>),
+    /// A message was not acknowledged in time.
+    #[error(transparent)]
+    ProcessingTimeout(Arc<ProcessingTimeout>),
     /// The event is above a limit.
     #[error(transparent)]
     TooLarge(Arc<TooLarge>),
@@ -49,8 +57,8 @@ pub enum Error {
     /// Bytes from a server are damaged.
     #[error(transparent)]
     Corrupt(Arc<Corrupt>),
-    /// The producer was closed before.
-    #[error("the producer is closed")]
+    /// The producer or consumer was closed before.
+    #[error("closed before")]
     Closed,
 }
 
@@ -172,7 +180,12 @@ impl Error {
             Self::OffsetOutOfRange(_) => Some(ErrorCode::OffsetOutOfRange),
             Self::TooLarge(_) => Some(ErrorCode::RecordTooLarge),
             Self::Corrupt(_) => Some(ErrorCode::DataCorrupt),
-            Self::Connect(_) | Self::Transport(_) | Self::Invalid(_) | Self::Closed => None,
+            Self::Connect(_)
+            | Self::Transport(_)
+            | Self::NoPosition(_)
+            | Self::ProcessingTimeout(_)
+            | Self::Invalid(_)
+            | Self::Closed => None,
         }
     }
 
@@ -185,6 +198,8 @@ impl Error {
             Self::Timeout(error) => error.effect,
             Self::Connect(_)
             | Self::OffsetOutOfRange(_)
+            | Self::NoPosition(_)
+            | Self::ProcessingTimeout(_)
             | Self::TooLarge(_)
             | Self::Invalid(_)
             | Self::Corrupt(_)
@@ -201,6 +216,8 @@ impl Error {
                 Retry::After(Duration::from_millis(100))
             }
             Self::OffsetOutOfRange(_)
+            | Self::NoPosition(_)
+            | Self::ProcessingTimeout(_)
             | Self::TooLarge(_)
             | Self::Invalid(_)
             | Self::Corrupt(_)
@@ -225,6 +242,8 @@ impl Error {
                     )
             }),
             Self::OffsetOutOfRange(_)
+            | Self::NoPosition(_)
+            | Self::ProcessingTimeout(_)
             | Self::TooLarge(_)
             | Self::Invalid(_)
             | Self::Corrupt(_)
@@ -238,15 +257,23 @@ impl Error {
         self.code().is_some_and(|code| {
             matches!(
                 code,
-                ErrorCode::UnknownTopic | ErrorCode::UnknownTopicId | ErrorCode::UnknownPartition
+                ErrorCode::UnknownTopic
+                    | ErrorCode::UnknownTopicId
+                    | ErrorCode::UnknownPartition
+                    | ErrorCode::UnknownGroup
             )
         })
     }
 
-    /// What was to be made exists already.
+    /// What was to be made exists already, or what was to be changed is in use.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        self.code() == Some(ErrorCode::TopicExists)
+        self.code().is_some_and(|code| {
+            matches!(
+                code,
+                ErrorCode::TopicExists | ErrorCode::GroupNotEmpty | ErrorCode::InstanceInUse
+            )
+        })
     }
 
     /// A value of the metrics' label `error`.
@@ -256,6 +283,8 @@ impl Error {
             Self::Connect(_) | Self::Transport(_) => "TRANSPORT",
             Self::Timeout(_) => "TIMEOUT",
             Self::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange.name(),
+            Self::NoPosition(_) => "NO_POSITION",
+            Self::ProcessingTimeout(_) => "PROCESSING_TIMEOUT",
             Self::TooLarge(_) => ErrorCode::RecordTooLarge.name(),
             Self::Invalid(_) => ErrorCode::Malformed.name(),
             Self::Corrupt(_) => ErrorCode::DataCorrupt.name(),
@@ -291,6 +320,8 @@ impl Error {
             }
             other @ (Self::Connect(_)
             | Self::OffsetOutOfRange(_)
+            | Self::NoPosition(_)
+            | Self::ProcessingTimeout(_)
             | Self::TooLarge(_)
             | Self::Invalid(_)
             | Self::Corrupt(_)

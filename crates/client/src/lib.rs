@@ -26,8 +26,9 @@
 //! - Defaults are the safe ones: acknowledged by a quorum, idempotent, linger 5 ms, batches of
 //!   64 KiB, events of at most 1 MiB (store larger blobs elsewhere and send a reference), reading
 //!   from the earliest event. Kafka's default, the latest, loses the first events of a service.
-//! - Tasks: one that renews metadata, one per producer and per reader that owns its state, one
-//!   per stream to a node. They end when their handle is dropped or closed.
+//! - Tasks: one that renews metadata, one per producer and per reader that owns its state, two per
+//!   consumer (membership, fetching), one per stream to a node. They end when their handle is
+//!   dropped or closed.
 //! - Invariants: records of one partition are stored in the order in which they were enqueued; a
 //!   retry of an idempotent producer never stores twice; every [`Error`] says whether the
 //!   operation may have happened and what to do.
@@ -42,6 +43,7 @@ mod client;
 mod clock;
 mod cluster_view;
 pub mod compression;
+mod consumer;
 mod error;
 mod link;
 mod metrics;
@@ -54,13 +56,18 @@ mod tasks;
 
 pub use address::{Bootstrap, InvalidBootstrap};
 pub use admin::{
-    Admin, ClusterDescription, ConfigEntry, NewTopic, NodeDescription, OffsetAt, OffsetFound,
-    PartitionChecksum, PartitionDescription, ShardDescription, TopicChange, TopicDescription,
+    Admin, ClusterDescription, ConfigEntry, Group, GroupDescription, GroupMember, GroupOffset,
+    GroupPartition, NewTopic, NodeDescription, OffsetAt, OffsetFound, PartitionChecksum,
+    PartitionDescription, ShardDescription, TopicChange, TopicDescription,
 };
 pub use client::{Client, ClientBuilder};
+pub use consumer::{
+    Assignor, Batch, Consumer, ConsumerBuilder, ConsumerEvent, ConsumerState, Message, Rebalance,
+    StartAt, TopicPartition,
+};
 pub use error::{
-    ConnectError, Corrupt, Error, OffsetOutOfRange, ServerError, TimeoutError, TooLarge,
-    TransportError,
+    AckError, ConnectError, Corrupt, Error, NoPosition, OffsetOutOfRange, ProcessingTimeout,
+    RunError, ServerError, TimeoutError, TooLarge, TransportError,
 };
 pub use partitioner::partition_for_key;
 pub use position::{End, InvalidPosition, Start};

@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 
 use crate::Error;
 use crate::channels::Class;
-use crate::client::{Shared, log_service};
+use crate::client::{Shared, groups_service, log_service};
 use crate::tasks::{Task, spawn_owned};
 
 /// Requests a link holds before its stream takes them. Owners keep fewer unanswered.
@@ -43,6 +43,10 @@ pub(crate) struct Produce;
 #[derive(Debug)]
 pub(crate) struct Fetch;
 
+/// `Groups.Join`.
+#[derive(Debug)]
+pub(crate) struct Join;
+
 impl Protocol for Produce {
     type Request = v1::ProduceRequest;
     type Answer = v1::ProduceResponse;
@@ -68,6 +72,20 @@ impl Protocol for Fetch {
         requests: ReceiverStream<Self::Request>,
     ) -> Result<Streaming<Self::Answer>, Status> {
         Ok(log_service(channel).fetch(requests).await?.into_inner())
+    }
+}
+
+impl Protocol for Join {
+    type Request = v1::JoinRequest;
+    type Answer = v1::JoinResponse;
+    const CLASS: Class = Class::Control;
+    const ACTION: &'static str = "join a group at";
+
+    async fn open(
+        channel: Channel,
+        requests: ReceiverStream<Self::Request>,
+    ) -> Result<Streaming<Self::Answer>, Status> {
+        Ok(groups_service(channel).join(requests).await?.into_inner())
     }
 }
 
@@ -98,7 +116,8 @@ pub(crate) enum LinkEvent<A> {
 #[derive(Debug)]
 pub(crate) struct Link<P: Protocol> {
     pub(crate) id: LinkId,
-    requests: mpsc::Sender<P::Request>,
+    /// `None` once the owner said that nothing more comes.
+    requests: Option<mpsc::Sender<P::Request>>,
     _task: Task,
 }
 
@@ -115,15 +134,21 @@ impl<P: Protocol> Link<P> {
             // An owner that is gone needs no event.
             let _ = events.send(down).await;
         });
-        Self { id, requests, _task: task }
+        Self { id, requests: Some(requests), _task: task }
     }
 
     /// Queues a request; gives it back when the link is full or dead.
     pub(crate) fn send(&self, request: P::Request) -> Result<(), P::Request> {
-        self.requests.try_send(request).map_err(|error| match error {
+        let Some(requests) = &self.requests else { return Err(request) };
+        requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(request)
             | mpsc::error::TrySendError::Closed(request) => request,
         })
+    }
+
+    /// Nothing more is sent; what was queued goes out and answers still come.
+    pub(crate) fn finish(&mut self) {
+        self.requests = None;
     }
 }
 

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 
 const PUBLISHED: &str = "event_published_total";
 const PUBLISH_SECONDS: &str = "event_publish_duration_seconds";
 const PUBLISH_ERRORS: &str = "event_publish_errors_total";
 const CONSUMED: &str = "event_consumed_total";
+const PROCESSING_SECONDS: &str = "event_processing_duration_seconds";
+const LAG: &str = "consumer_lag_messages";
 
 /// Errors a dashboard should show as 0 before the first one happens.
 const ERRORS_TOUCHED: [&str; 3] = ["DEADLINE_EXCEEDED", "NOT_ENOUGH_REPLICAS", "TIMEOUT"];
@@ -63,6 +68,30 @@ pub(crate) fn consumed(service: &str, topic: &str) -> Counter {
     counter
 }
 
+/// What a member of a group counts for one topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Consuming {
+    pub(crate) consumed: Counter,
+    pub(crate) seconds: Histogram,
+    pub(crate) lag: Gauge,
+}
+
+impl Consuming {
+    /// Registers the series of one topic at 0.
+    pub(crate) fn new(service: &str, topic: &str, group: &str) -> Self {
+        describe();
+        let labels = [
+            ("service", service.to_owned()),
+            ("topic", topic.to_owned()),
+            ("group", group.to_owned()),
+        ];
+        let consumed = counter!(CONSUMED, &labels);
+        consumed.increment(0);
+        let seconds = histogram!(PROCESSING_SECONDS, &labels);
+        Self { consumed, seconds, lag: gauge!(LAG, &labels) }
+    }
+}
+
 fn describe() {
     describe_counter!(PUBLISHED, "Events acknowledged at the level asked for.");
     describe_histogram!(
@@ -72,4 +101,10 @@ fn describe() {
     );
     describe_counter!(PUBLISH_ERRORS, "Events whose delivery failed, by error.");
     describe_counter!(CONSUMED, "Events handed to the reader.");
+    describe_histogram!(
+        PROCESSING_SECONDS,
+        metrics::Unit::Seconds,
+        "From the handler being called to its return."
+    );
+    describe_gauge!(LAG, "Events between this member's positions and the ends of its partitions.");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use metrics::Counter;
 use quipu_types::limits::FETCH_RESPONSE_BYTES_MAX;
-use quipu_types::{ErrorCode, NodeId};
+use quipu_types::{ErrorCode, NodeId, PartitionId, PartitionIndex};
 
 use crate::client::Shared;
 use crate::cluster_view::Topic;
@@ -21,15 +21,17 @@ use crate::record::Record;
 use crate::tasks::{Task, spawn_owned};
 use crate::{Error, Result, clock, metrics as names};
 
-mod bounds;
-mod cursor;
-mod fetcher;
-mod output;
+pub(crate) mod bounds;
+pub(crate) mod cursor;
+pub(crate) mod fetcher;
+pub(crate) mod output;
+pub(crate) mod plan;
 
 use bounds::Bounds;
 use cursor::Cursor;
 use fetcher::Fetcher;
 use output::Output;
+use plan::{Plan, Wanted};
 
 /// Records of a topic, in order within each partition.
 ///
@@ -52,7 +54,6 @@ use output::Output;
 /// ```
 #[derive(Debug)]
 pub struct Reader {
-    topic: Arc<str>,
     output: Arc<Output>,
     current: Option<Cursor>,
     positions: BTreeMap<u32, u64>,
@@ -90,13 +91,14 @@ pub struct ReaderBuilder {
 
 /// See [`ReaderBuilder`] for the meaning of each.
 #[derive(Clone, Copy, Debug)]
-struct Config {
-    buffer_bytes: usize,
-    fetch_bytes: usize,
-    max_wait: Duration,
-    out_of_range: OutOfRange,
-    give_up_after: Duration,
-    node: Option<NodeId>,
+pub(crate) struct Config {
+    pub(crate) buffer_bytes: usize,
+    pub(crate) fetch_bytes: usize,
+    pub(crate) max_wait: Duration,
+    pub(crate) below_start: OutOfRange,
+    pub(crate) above_end: OutOfRange,
+    pub(crate) give_up_after: Duration,
+    pub(crate) node: Option<NodeId>,
 }
 
 impl ReaderBuilder {
@@ -112,7 +114,8 @@ impl ReaderBuilder {
                 buffer_bytes: 32 << 20,
                 fetch_bytes: 1 << 20,
                 max_wait: Duration::from_millis(500),
-                out_of_range: OutOfRange::Fail,
+                below_start: OutOfRange::Fail,
+                above_end: OutOfRange::Fail,
                 give_up_after: Duration::from_secs(120),
                 node: None,
             },
@@ -157,7 +160,8 @@ impl ReaderBuilder {
 
     /// What to do when a position is outside of what is kept. Fails unless set.
     pub fn on_out_of_range(self, policy: OutOfRange) -> Self {
-        Self { config: Config { out_of_range: policy, ..self.config }, ..self }
+        let config = Config { below_start: policy, above_end: policy, ..self.config };
+        Self { config, ..self }
     }
 
     /// Ends with an error when a partition could not be read for so long. 2 min unless set.
@@ -195,7 +199,7 @@ impl ReaderBuilder {
 }
 
 impl Config {
-    fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let Self { fetch_bytes, buffer_bytes, .. } = *self;
         if !(1..=FETCH_RESPONSE_BYTES_MAX).contains(&fetch_bytes) {
             return Err(Error::invalid(format!(
@@ -232,9 +236,13 @@ impl Reader {
         config: Config,
     ) -> Self {
         let output = Arc::new(Output::new());
-        let fetcher = Fetcher::new(client.clone(), topic.clone(), bounds, config);
+        let wanted = bounds.iter().map(|(index, bounds)| {
+            let id = PartitionId::new(topic.id, PartitionIndex::new(*index));
+            (id, Wanted { topic: topic.name.clone(), generation: 0, bounds: *bounds })
+        });
+        let plan = Arc::new(Plan::fixed(wanted.collect()));
+        let fetcher = Fetcher::new(client.clone(), plan, config);
         Self {
-            topic: topic.name.clone(),
             positions: bounds.iter().map(|(index, bounds)| (*index, bounds.start)).collect(),
             ends: bounds.iter().map(|(index, bounds)| (*index, bounds.end)).collect(),
             consumed: names::consumed(&client.service, &topic.name),
@@ -285,7 +293,7 @@ impl Stream for Reader {
                 }
             }
             match ready!(self.output.poll_take(context)) {
-                Some(Ok(chunk)) => self.current = Some(Cursor::new(self.topic.clone(), chunk)),
+                Some(Ok(chunk)) => self.current = Some(Cursor::new(chunk)),
                 Some(Err(error)) => {
                     self.is_over = true;
                     return Poll::Ready(Some(Err(error)));

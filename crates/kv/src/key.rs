@@ -1,5 +1,7 @@
 //! Every key that is ever stored.
 
+use std::sync::Arc;
+
 use quipu_types::{PartitionId, PartitionIndex, ShardId, TopicId};
 
 /// A key. One enum documents every row and its lifetime.
@@ -14,7 +16,8 @@ use quipu_types::{PartitionId, PartitionIndex, ShardId, TopicId};
 /// | [`Self::PartitionCheckpoint`] | 2 | shard u32, topic 16 bytes, index u32 | 25 |
 /// | [`Self::Metadata`] | 3 | | 1 |
 /// | [`Self::MetadataTopic`] | 4 | topic 16 bytes | 17 |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// | [`Self::ConsumerGroup`] | 5 | shard u32, name | 5 + name |
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// The format of the tables. Written when they are made; lives as long as they do. Kept by
     /// the store itself: no caller reads or writes it.
@@ -31,6 +34,9 @@ pub enum Key {
     /// One topic, written in the same batch as [`Self::Metadata`]. Lives until a checkpoint after
     /// the topic was deleted.
     MetadataTopic(TopicId),
+    /// One consumer group, written in the same batch as its shard's row. Lives until a checkpoint
+    /// after the group was deleted.
+    ConsumerGroup(ShardId, Arc<str>),
 }
 
 /// Keys to scan: a kind, and the fields that are fixed.
@@ -42,6 +48,8 @@ pub enum KeyPrefix {
     PartitionCheckpoint(ShardId),
     /// Every [`Key::MetadataTopic`].
     MetadataTopics,
+    /// Every [`Key::ConsumerGroup`] of a shard.
+    ConsumerGroups(ShardId),
 }
 
 /// Bytes that are no key.
@@ -58,6 +66,7 @@ mod kind {
     pub(super) const PARTITION_CHECKPOINT: u8 = 2;
     pub(super) const METADATA: u8 = 3;
     pub(super) const METADATA_TOPIC: u8 = 4;
+    pub(super) const CONSUMER_GROUP: u8 = 5;
 }
 
 impl Key {
@@ -79,6 +88,11 @@ impl Key {
                 bytes.extend(topic.to_bytes());
                 bytes
             }
+            Self::ConsumerGroup(shard, name) => {
+                let mut bytes = with_shard(kind::CONSUMER_GROUP, *shard);
+                bytes.extend(name.as_bytes());
+                bytes
+            }
         }
     }
 
@@ -98,6 +112,7 @@ impl KeyPrefix {
             Self::ShardCheckpoints => vec![kind::SHARD_CHECKPOINT],
             Self::PartitionCheckpoint(shard) => with_shard(kind::PARTITION_CHECKPOINT, shard),
             Self::MetadataTopics => vec![kind::METADATA_TOPIC],
+            Self::ConsumerGroups(shard) => with_shard(kind::CONSUMER_GROUP, shard),
         }
     }
 }
@@ -119,6 +134,10 @@ fn parse(bytes: &[u8]) -> Option<Key> {
             Some(Key::PartitionCheckpoint(shard(&rest[..4])?, PartitionId::new(topic, index)))
         }
         (kind::METADATA, 0) => Some(Key::Metadata),
+        (kind::CONSUMER_GROUP, 4..) => {
+            let name = std::str::from_utf8(&rest[4..]).ok()?;
+            Some(Key::ConsumerGroup(shard(&rest[..4])?, name.into()))
+        }
         (kind::METADATA_TOPIC, 16) => Some(Key::MetadataTopic(TopicId::from_slice(rest)?)),
         _ => None,
     }
@@ -145,6 +164,8 @@ mod tests {
                 .prop_map(|(shard, id)| Key::PartitionCheckpoint(ShardId::new(shard), id)),
             Just(Key::Metadata),
             any::<[u8; 16]>().prop_map(|topic| Key::MetadataTopic(TopicId::from_bytes(topic))),
+            (any::<u32>(), "\\PC{0,20}")
+                .prop_map(|(shard, name)| Key::ConsumerGroup(ShardId::new(shard), name.into())),
         ]
     }
 

@@ -25,12 +25,12 @@ impl WriteBatch {
 
     /// Sets a row, over an earlier change of the same key.
     pub fn put(&mut self, key: &Key, value: Bytes) {
-        self.changes.push(Change::Put(*key, value));
+        self.changes.push(Change::Put(key.clone(), value));
     }
 
     /// Removes a row; one that is not there is no error.
     pub fn delete(&mut self, key: &Key) {
-        self.changes.push(Change::Delete(*key));
+        self.changes.push(Change::Delete(key.clone()));
     }
 
     /// How many changes there are.

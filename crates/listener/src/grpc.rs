@@ -1,4 +1,4 @@
-//! The services of `proto/client.proto` and `proto/admin.proto`.
+//! The services of `proto/client.proto`, `proto/groups.proto` and `proto/admin.proto`.
 //!
 //! One file per request: check, call the broker, put the answer into its message. `error_map` is
 //! the only place where errors become messages.
@@ -13,8 +13,10 @@ mod describe_cluster;
 mod describe_topics;
 mod error_map;
 mod fetch;
+mod groups;
 mod health;
 mod init_producer;
+mod join;
 mod list_offsets;
 mod memory;
 mod metadata;

@@ -31,6 +31,8 @@ pub struct Image {
     pub nodes: BTreeMap<NodeId, NodeRecord>,
     /// Every data shard; the metadata group itself is not among them.
     pub shards: BTreeMap<ShardId, ShardRecord>,
+    /// The shard of each coordinator slice (ARCHITECTURE D10); empty until there are shards.
+    pub slices: Vec<ShardId>,
     /// Every topic.
     pub topics: SortedMap<TopicName, Arc<TopicRecord>>,
     topic_ids: SortedMap<TopicId, Arc<TopicRecord>>,
@@ -141,6 +143,15 @@ impl Image {
     #[must_use]
     pub fn partitions_total(&self) -> usize {
         self.hosted.values().map(|hosted| hosted.len()).sum()
+    }
+
+    /// The shard that keeps a consumer group; `None` while the cluster forms. Never another one
+    /// for the same name: slices are fixed when the first shards are made.
+    #[must_use]
+    pub fn coordinator_shard(&self, group: &str) -> Option<ShardId> {
+        let count = u32::try_from(self.slices.len()).ok().filter(|count| *count > 0)?;
+        let slice = crc32c::crc32c(group.as_bytes()) % count;
+        self.slices.get(usize::try_from(slice).ok()?).copied()
     }
 
     /// The shards made for a replication factor.

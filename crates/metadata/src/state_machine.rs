@@ -146,7 +146,20 @@ fn check_replication(image: &Image, given: u8) -> Result<(), Refusal> {
 /// Makes the shards that the class lacks.
 fn create_shards(state: &mut State, class: u8, rule: Rule) -> Vec<ShardId> {
     let sets = missing_shards(&state.image, class, rule);
-    sets.into_iter().map(|set| add_shard(state, class, &set)).collect()
+    let created = sets.into_iter().map(|set| add_shard(state, class, &set)).collect();
+    place_slices(&mut state.image);
+    created
+}
+
+/// Spreads the coordinator's slices over the first shards of the default class, once and for all.
+fn place_slices(image: &mut Image) {
+    if !image.slices.is_empty() {
+        return;
+    }
+    let shards = image.shards_of_class(image.default_replication()).map(|(id, _)| id);
+    let shards: Vec<ShardId> = shards.collect();
+    let slices = limits::COORDINATOR_SLICES;
+    image.slices = shards.into_iter().cycle().take(usize::try_from(slices).unwrap_or(0)).collect();
 }
 
 /// Replica sets that would give every node its share of a class.

@@ -16,13 +16,18 @@ pub const BUNDLE_HEADER_BYTES: usize = 12;
 /// Bytes of a command before its body.
 pub const COMMAND_HEADER_BYTES: usize = 28;
 
-/// What a command is. Persisted; never reuse. 16 is kept for the coordinator's slices.
+/// What a command is. Persisted; never reuse.
 mod tag {
     pub(super) const APPEND: u8 = 1;
     pub(super) const OPEN: u8 = 2;
     pub(super) const CLOSE: u8 = 3;
     pub(super) const TRIM: u8 = 4;
+    pub(super) const GROUP: u8 = 16;
 }
+
+/// In the header of a command that concerns no partition.
+const NO_PARTITION: PartitionId =
+    PartitionId::new(TopicId::from_bytes([0; 16]), PartitionIndex::new(0));
 
 /// The commands of one Raft entry, in order.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +50,8 @@ pub enum Command {
     },
     /// Change what the shard hosts.
     Control(PartitionControl),
+    /// Change a consumer group: a command of `quipu_coordinator`, opaque here.
+    Group(Bytes),
 }
 
 /// A change of what a shard hosts.
@@ -134,12 +141,13 @@ pub enum InvalidBundle {
 }
 
 impl Command {
-    /// The partition it concerns.
+    /// The partition it concerns; nobody's for a consumer group.
     #[must_use]
     pub const fn partition(&self) -> PartitionId {
         match self {
             Self::Append { partition, .. } => *partition,
             Self::Control(control) => control.partition(),
+            Self::Group(_) => NO_PARTITION,
         }
     }
 
@@ -150,6 +158,7 @@ impl Command {
             + match self {
                 Self::Append { batch, .. } => batch.bytes().len(),
                 Self::Control(control) => control.body_bytes(),
+                Self::Group(command) => command.len(),
             }
     }
 
@@ -160,6 +169,10 @@ impl Command {
                 into.extend_from_slice(batch.bytes());
             }
             Self::Control(control) => control.encode(into),
+            Self::Group(command) => {
+                put_header(into, tag::GROUP, NO_PARTITION, command.len());
+                into.extend_from_slice(command);
+            }
         }
     }
 
@@ -180,6 +193,7 @@ impl Command {
             tag::OPEN | tag::CLOSE | tag::TRIM => {
                 PartitionControl::decode(tag, partition, body).map(Self::Control)
             }
+            tag::GROUP => Ok(Self::Group(body)),
             found => Err(InvalidBundle::Tag { found }),
         }
     }

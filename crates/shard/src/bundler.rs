@@ -21,6 +21,7 @@ use quipu_types::{Acks, LogIndex, NodeId, Offset, TimestampMs};
 use crate::append::{AppendAnswer, AppendError, Appended};
 use crate::bundle::{Bundle, Command};
 use crate::control::{ControlAnswer, ControlError, to_control};
+use crate::groups::{GroupAnswer, to_group};
 use crate::handle::Permit;
 use crate::metrics::ShardMetrics;
 use crate::queue::Queue;
@@ -56,6 +57,7 @@ pub(crate) struct Waiter {
 pub(crate) enum Answer {
     Append(AppendWaiter),
     Control(ControlAnswer),
+    Group(GroupAnswer),
 }
 
 /// What an append's caller asked for.
@@ -183,7 +185,7 @@ impl<R: Replication> Bundler<R> {
                 Answer::Append(waiter) => {
                     not_leader(&*self.replication, leader, waiter.acks, waiter.min_insync)
                 }
-                Answer::Control(_) => AppendError::NotLeader { leader },
+                Answer::Control(_) | Answer::Group(_) => AppendError::NotLeader { leader },
             };
             refuse(waiting.waiter, &refusal, ControlError::NotLeader { leader });
         }
@@ -219,6 +221,7 @@ impl<R: Replication> Bundler<R> {
         for (waiter, outcome) in waiters.into_iter().zip(&outcomes) {
             match waiter.answer {
                 Answer::Control(answer) => drop(answer.send(to_control(outcome))),
+                Answer::Group(answer) => drop(answer.send(to_group(outcome))),
                 Answer::Append(waiter) => held.extend(answer_append(waiter, outcome, majority)),
             }
         }
@@ -255,6 +258,7 @@ pub(crate) fn refuse(waiter: Waiter, append: &AppendError, control: ControlError
         }
         Answer::Append(AppendWaiter { answer: None, .. }) => {}
         Answer::Control(answer) => drop(answer.send(Err(control))),
+        Answer::Group(answer) => drop(answer.send(Err(control))),
     }
 }
 
@@ -302,7 +306,7 @@ fn to_append(
         }),
         Outcome::Refused(refused) => Err(AppendError::Refused(*refused)),
         Outcome::UnknownPartition => Err(AppendError::UnknownPartition),
-        Outcome::Opened { .. } | Outcome::Closed | Outcome::Trimmed(_) => {
+        Outcome::Opened { .. } | Outcome::Closed | Outcome::Trimmed(_) | Outcome::Group(_) => {
             // Only a defect leads here: the entry is committed, what it did is not known.
             Err(AppendError::LeadershipLost)
         }

@@ -114,7 +114,7 @@ pub(crate) fn to_control(outcome: &Outcome) -> Result<ControlOutcome, ControlErr
         Outcome::Closed => Ok(ControlOutcome::Closed),
         Outcome::Trimmed(progress) => Ok(ControlOutcome::Trimmed(*progress)),
         Outcome::UnknownPartition => Ok(ControlOutcome::UnknownPartition),
-        Outcome::Appended(_) | Outcome::Refused(_) => Err(ControlError::Reply),
+        Outcome::Appended(_) | Outcome::Refused(_) | Outcome::Group(_) => Err(ControlError::Reply),
     }
 }
 

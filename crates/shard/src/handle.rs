@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quipu_consensus::{Consensus, Group, OpenGroupError};
 use quipu_journal::GroupJournal;
 use quipu_kv::Store;
@@ -17,6 +18,7 @@ use crate::append::{AppendError, AppendFuture, AppendRequest, Appended};
 use crate::bundle::{Command, PartitionControl};
 use crate::bundler::{Answer, AppendWaiter, Bundler, Waiter, Waiting, count_f64, not_leader};
 use crate::control::{ControlError, ControlOutcome, control_at};
+use crate::groups::GroupTable;
 use crate::metrics::ShardMetrics;
 use crate::queue::{Full, Queue};
 use crate::replication::{GroupReplication, Replication, Standing};
@@ -79,6 +81,7 @@ struct Inner {
     group: Group,
     replication: Arc<GroupReplication>,
     table: Arc<PartitionTable>,
+    groups: Arc<GroupTable>,
     queue: Arc<Queue<Waiting>>,
     room: Arc<Semaphore>,
     debt: Arc<Debt>,
@@ -106,8 +109,10 @@ impl Shard {
         let table = Arc::new(PartitionTable::default());
         let debt = Arc::new(Debt::default());
         let metrics = ShardMetrics::new(shard);
+        let groups = Arc::new(GroupTable::default());
         let machine_env = StateMachineEnv {
             kv: env.kv,
+            groups: Arc::clone(&groups),
             partitions: env.partitions,
             snapshot_dir: env.snapshot_dir,
             table: Arc::clone(&table),
@@ -136,6 +141,7 @@ impl Shard {
                 group,
                 replication,
                 table,
+                groups,
                 queue: Arc::new(Queue::new()),
                 room: Arc::new(Semaphore::new(SHARD_QUEUE_BYTES_MAX / PERMIT_UNIT)),
                 debt,
@@ -279,12 +285,50 @@ impl Shard {
             return control_at(consensus, place, command, &self.inner.clock, deadline).await;
         }
         let (answer, answered) = oneshot::channel();
-        self.push(Command::Control(command), Answer::Control(answer), None).map_err(|full| {
-            match full {
-                Full::Closed(()) => ControlError::Stopping,
-                Full::Bytes(()) => ControlError::Overloaded,
-            }
-        })?;
+        self.push_control(Command::Control(command), Answer::Control(answer))?;
+        self.answered(answered, deadline).await
+    }
+
+    /// Applies a command to the shard's consumer groups; gives the answer of their state machine.
+    ///
+    /// - Order: commands take effect in call order.
+    /// - Dropping the future does not cancel it.
+    ///
+    /// # Errors
+    /// [`ControlError`]: its `effect` says whether the command may have been applied.
+    pub async fn change_groups(
+        &self,
+        command: Bytes,
+        deadline: Deadline,
+    ) -> Result<Bytes, ControlError> {
+        let (answer, answered) = oneshot::channel();
+        match self.inner.replication.standing() {
+            Standing::Follower { leader } => return Err(ControlError::NotLeader { leader }),
+            Standing::Stopped => return Err(ControlError::Stopping),
+            Standing::Leader(_) | Standing::Rising => {}
+        }
+        self.push_control(Command::Group(command), Answer::Group(answer))?;
+        self.answered(answered, deadline).await
+    }
+
+    /// The shard's consumer groups.
+    #[must_use]
+    pub fn groups(&self) -> &Arc<GroupTable> {
+        &self.inner.groups
+    }
+
+    fn push_control(&self, command: Command, answer: Answer) -> Result<(), ControlError> {
+        self.push(command, answer, None).map_err(|full| match full {
+            Full::Closed(()) => ControlError::Stopping,
+            Full::Bytes(()) => ControlError::Overloaded,
+        })
+    }
+
+    async fn answered<T>(
+        &self,
+        answered: oneshot::Receiver<Result<T, ControlError>>,
+        deadline: Deadline,
+    ) -> Result<T, ControlError> {
         match deadline.timeout(&self.inner.clock, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(ControlError::LeadershipLost),

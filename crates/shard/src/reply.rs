@@ -22,6 +22,7 @@ mod kind {
     pub(super) const OPENED: u8 = 4;
     pub(super) const CLOSED: u8 = 5;
     pub(super) const TRIMMED: u8 = 6;
+    pub(super) const GROUP: u8 = 7;
 }
 
 /// Why an append was refused. On the wire; never reuse.
@@ -50,6 +51,8 @@ pub enum Outcome {
     Closed,
     /// The prefix is gone.
     Trimmed(Progress),
+    /// The answer of the consumer groups' state machine, opaque here.
+    Group(Bytes),
 }
 
 /// Why bytes are not a reply.
@@ -108,6 +111,12 @@ pub fn encode(outcomes: &[Outcome]) -> Bytes {
             bytes.put_u64(value);
         }
     }
+    // Answers of any length follow the outcomes, in their order.
+    for outcome in outcomes {
+        if let Outcome::Group(answer) = outcome {
+            bytes.extend_from_slice(answer);
+        }
+    }
     bytes.freeze()
 }
 
@@ -121,19 +130,34 @@ pub fn decode(mut bytes: &[u8]) -> Result<Vec<Outcome>, InvalidReply> {
     }
     let _ = bytes.get_u8();
     let count = usize::from(bytes.get_u16());
-    let expected = count * OUTCOME_BYTES;
-    if bytes.len() != expected {
-        return Err(InvalidReply::Length { expected, found: bytes.len() });
+    let fixed = count * OUTCOME_BYTES;
+    let (outcomes, mut answers) = bytes
+        .split_at_checked(fixed)
+        .ok_or(InvalidReply::Length { expected: fixed, found: bytes.len() })?;
+    let decoded: Result<Vec<Outcome>, InvalidReply> =
+        outcomes.chunks_exact(OUTCOME_BYTES).map(|one| decode_one(one, &mut answers)).collect();
+    match (decoded, answers.len()) {
+        (Ok(_), extra @ 1..) => {
+            Err(InvalidReply::Length { expected: bytes.len() - extra, found: bytes.len() })
+        }
+        (decoded, _) => decoded,
     }
-    bytes.chunks_exact(OUTCOME_BYTES).map(decode_one).collect()
 }
 
-fn decode_one(mut bytes: &[u8]) -> Result<Outcome, InvalidReply> {
+fn decode_one(mut bytes: &[u8], answers: &mut &[u8]) -> Result<Outcome, InvalidReply> {
     let kind = bytes.get_u8();
     let reason = bytes.get_u8();
     let flag = bytes.get_u8() != 0;
     bytes.advance(5);
     let values = [bytes.get_u64(), bytes.get_u64(), bytes.get_u64(), bytes.get_u64()];
+    if kind == kind::GROUP {
+        let length = usize::try_from(values[0]).unwrap_or(usize::MAX);
+        let (answer, rest) = answers
+            .split_at_checked(length)
+            .ok_or(InvalidReply::Length { expected: length, found: answers.len() })?;
+        *answers = rest;
+        return Ok(Outcome::Group(Bytes::copy_from_slice(answer)));
+    }
     from_fields(&Fields { kind, reason, flag, values })
 }
 
@@ -159,6 +183,11 @@ fn to_fields(outcome: &Outcome) -> Fields {
         Outcome::Trimmed(progress) => Fields {
             kind: kind::TRIMMED,
             values: [progress.log_start().get(), progress.high_watermark().get(), 0, 0],
+            ..Fields::default()
+        },
+        Outcome::Group(answer) => Fields {
+            kind: kind::GROUP,
+            values: [u64::try_from(answer.len()).unwrap_or(u64::MAX), 0, 0, 0],
             ..Fields::default()
         },
     }

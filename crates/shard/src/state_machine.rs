@@ -13,11 +13,13 @@ use bytes::Bytes;
 use quipu_consensus::{
     AppliedState, Payload, Reply, SnapshotReceiver, SnapshotSource, StateMachine, StateMachineError,
 };
+use quipu_coordinator::{GroupName, Groups};
 use quipu_kv::{Key, KeyPrefix, KvError, Store};
 use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv};
-use quipu_types::{EntryId, LogIndex, PartitionId, ShardId};
+use quipu_types::{EntryId, LogIndex, PartitionId, ShardId, TimestampMs};
 
 use crate::bundle::{Bundle, Command, PartitionConfig, PartitionControl};
+use crate::groups::GroupTable;
 use crate::metrics::ShardMetrics;
 use crate::reply::{self, Outcome};
 use crate::row::{InvalidRow, PartitionRow, ShardRow};
@@ -35,6 +37,7 @@ pub(crate) struct StateMachineEnv {
     pub(crate) partitions: PartitionEnv,
     pub(crate) snapshot_dir: PathBuf,
     pub(crate) table: Arc<PartitionTable>,
+    pub(crate) groups: Arc<GroupTable>,
     pub(crate) debt: Arc<Debt>,
     pub(crate) metrics: ShardMetrics,
 }
@@ -48,6 +51,9 @@ pub enum StateMachineOpenError {
     /// A row is damaged.
     #[error("read checkpoint: {0}")]
     Row(#[from] InvalidRow),
+    /// A consumer group's row is damaged.
+    #[error("read consumer groups: {0}")]
+    Groups(#[from] quipu_coordinator::InvalidRow),
     /// A partition cannot be opened.
     #[error("open partition {partition}: {reason}")]
     Partition {
@@ -68,6 +74,8 @@ pub struct ShardStateMachine {
     hosted: BTreeMap<PartitionId, Hosted>,
     /// Changed in this round of applies.
     touched: BTreeSet<PartitionId>,
+    /// Whether a consumer group may have changed in this round.
+    is_group_touched: bool,
     /// Directories to remove once a checkpoint that forgets them is durable.
     garbage: BTreeSet<(PartitionId, u32)>,
     /// As of the last durable checkpoint.
@@ -106,13 +114,27 @@ impl ShardStateMachine {
             env,
             hosted: BTreeMap::new(),
             touched: BTreeSet::new(),
+            is_group_touched: false,
             garbage: shard_row.garbage.iter().copied().collect(),
             durable: shard_row.state(),
             next_stage: AtomicU64::new(0),
         };
         machine.remove_garbage();
         machine.open_partitions()?;
+        machine.open_groups()?;
         Ok(machine)
+    }
+
+    fn open_groups(&self) -> Result<(), StateMachineOpenError> {
+        let mut rows = Vec::new();
+        for (key, bytes) in self.env.kv.scan(KeyPrefix::ConsumerGroups(self.shard))? {
+            let Key::ConsumerGroup(_, name) = key else { return Err(InvalidRow.into()) };
+            let group = GroupName::new(&name).map_err(|_| InvalidRow)?;
+            rows.push((group, bytes));
+        }
+        let groups = Groups::open(rows)?;
+        self.env.groups.write(|table| *table = groups);
+        Ok(())
     }
 
     fn open_partitions(&mut self) -> Result<(), StateMachineOpenError> {
@@ -212,7 +234,7 @@ impl ShardStateMachine {
         let bundle = Bundle::decode(bytes).map_err(|error| failed("apply entry", id, error))?;
         let mut outcomes = Vec::with_capacity(bundle.commands.len());
         for command in &bundle.commands {
-            outcomes.push(self.apply_command(id, command)?);
+            outcomes.push(self.apply_command(id, bundle.proposed_at, command)?);
         }
         Ok(Reply(reply::encode(&outcomes)))
     }
@@ -220,6 +242,7 @@ impl ShardStateMachine {
     fn apply_command(
         &mut self,
         id: EntryId,
+        proposed_at: TimestampMs,
         command: &Command,
     ) -> Result<Outcome, StateMachineError> {
         match command {
@@ -236,6 +259,12 @@ impl ShardStateMachine {
                 Ok(applied.map_or_else(Outcome::Refused, Outcome::Appended))
             }
             Command::Control(control) => self.apply_control(id, control),
+            Command::Group(bytes) => {
+                let command = quipu_coordinator::Command::decode(bytes)
+                    .map_err(|error| failed("apply entry", id, error))?;
+                self.is_group_touched = true;
+                Ok(Outcome::Group(self.env.groups.apply(proposed_at, command).encode()))
+            }
         }
     }
 
@@ -291,6 +320,9 @@ impl ShardStateMachine {
             if let Some(hosted) = self.hosted.get_mut(&partition) {
                 hosted.partition.publish();
             }
+        }
+        if std::mem::take(&mut self.is_group_touched) {
+            self.env.groups.publish();
         }
     }
 }

@@ -66,6 +66,15 @@ error_codes! {
     UnknownProducer = 1403, "UNKNOWN_PRODUCER", "The producer id is not known here and its sequence is not zero.";
     DuplicateSequence = 1404, "DUPLICATE_SEQUENCE", "The batch was stored before, too long ago to name its offset.";
     OffsetOutOfRange = 1501, "OFFSET_OUT_OF_RANGE", "The offset is below the log start or above the end.";
+    InvalidGroup = 1601, "INVALID_GROUP", "The name of a consumer group or a member breaks the naming rule.";
+    UnknownGroup = 1602, "UNKNOWN_GROUP", "No consumer group has this name.";
+    GroupNotEmpty = 1603, "GROUP_NOT_EMPTY", "The consumer group has members, and the operation needs it to have none.";
+    UnknownMember = 1604, "UNKNOWN_MEMBER", "The group does not know this member any more: it was expired, fenced or replaced; join again.";
+    StaleMemberEpoch = 1605, "STALE_MEMBER_EPOCH", "The member does not own the partition in this epoch; nothing was committed.";
+    InstanceInUse = 1606, "INSTANCE_IN_USE", "Another live member holds this instance id.";
+    GroupFull = 1608, "GROUP_FULL", "The consumer group has as many members as it may.";
+    InvalidSubscription = 1609, "INVALID_SUBSCRIPTION", "The subscription names nothing, too much, or a pattern that is none.";
+    InvalidCommit = 1610, "INVALID_COMMIT", "A position to commit is out of bounds.";
     NotLeader = 2001, "NOT_LEADER", "Another node leads this partition.";
     LeaderUnknown = 2002, "LEADER_UNKNOWN", "No leader is known at the moment; an election may be running.";
     LeadershipLost = 2003, "LEADERSHIP_LOST", "Leadership was lost while the operation was under way.";

@@ -55,6 +55,21 @@ pub const PEER_APPEND_BYTES_MAX: usize = 4 << 20;
 /// AppendEntries requests in flight per shard and follower.
 pub const PEER_APPENDS_IN_FLIGHT_MAX: usize = 64;
 
+/// Members of one consumer group: each change of the group computes an assignment for all.
+pub const GROUP_MEMBERS_MAX: usize = 5_000;
+/// Consumer groups of one shard: all of them are in memory.
+pub const GROUPS_PER_SHARD_MAX: usize = 20_000;
+/// Bytes of a group's name, as for topics of other systems.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;
+/// Bytes of a member id or an instance id: a UUID and a prefix fit.
+pub const MEMBER_ID_BYTES_MAX: usize = 64;
+/// Bytes of the text a commit may carry along (Kafka's default).
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
+/// Topics and patterns of one subscription.
+pub const SUBSCRIPTION_TOPICS_MAX: usize = 1_000;
+/// Coordinator slices of a cluster, fixed when it is formed (ARCHITECTURE D10).
+pub const COORDINATOR_SLICES: u32 = 16;
+
 const _: () = assert!(BATCH_BYTES_MAX_DEFAULT <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= PRODUCE_REQUEST_BYTES_MAX);
 const _: () = assert!(PRODUCE_REQUEST_BYTES_MAX < GRPC_MESSAGE_BYTES_MAX);

@@ -182,12 +182,12 @@ pub(crate) const FILES: &[(&str, &str, &str)] = &[
     (
         "an election before three heartbeats",
         "{base}[raft]\nelection-min = \"200ms\"\n",
-        "raft.election-min (200ms) must be at least three times raft.heartbeat (150ms)",
+        "raft.election-min (200ms) must be at least three times raft.heartbeat (300ms)",
     ),
     (
         "elections together",
         "{base}[raft]\nelection-max = \"800ms\"\n",
-        "raft.election-max (800ms) must be at least 1.5 times raft.election-min (750ms)",
+        "raft.election-max (800ms) must be at least 1.5 times raft.election-min (1s)",
     ),
     (
         "a bootstrap list without this node",

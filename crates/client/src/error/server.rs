@@ -115,6 +115,8 @@ impl Error {
             | Self::Transport(_)
             | Self::Timeout(_)
             | Self::OffsetOutOfRange(_)
+            | Self::NoPosition(_)
+            | Self::ProcessingTimeout(_)
             | Self::TooLarge(_)
             | Self::Invalid(_)
             | Self::Corrupt(_)

@@ -121,6 +121,8 @@ impl Error {
             | Self::Connect(_)
             | Self::Timeout(_)
             | Self::OffsetOutOfRange(_)
+            | Self::NoPosition(_)
+            | Self::ProcessingTimeout(_)
             | Self::TooLarge(_)
             | Self::Invalid(_)
             | Self::Corrupt(_)

@@ -12,10 +12,10 @@ use crate::position::{End, Start};
 
 /// What is read of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
-    pub(super) start: u64,
+pub(crate) struct Bounds {
+    pub(crate) start: u64,
     /// First offset that is not read any more.
-    pub(super) end: Option<u64>,
+    pub(crate) end: Option<u64>,
 }
 
 /// What servers know of one partition; absent where it was not asked.
@@ -29,7 +29,7 @@ struct Facts {
 }
 
 /// Finds the bounds of each partition. The last of `meant` is the present, for ages.
-pub(super) async fn find(
+pub(crate) async fn find(
     client: &Shared,
     topic: &Topic,
     partitions: &[u32],

@@ -13,17 +13,16 @@ use crate::{Error, Result, compression};
 
 /// A chunk that is being read.
 #[derive(Debug)]
-pub(super) struct Cursor {
-    topic: Arc<str>,
-    chunk: Chunk,
+pub(crate) struct Cursor {
+    pub(crate) chunk: Chunk,
     records: Option<RecordsIter>,
     /// The next offset that is expected.
     next: u64,
 }
 
 impl Cursor {
-    pub(super) fn new(topic: Arc<str>, chunk: Chunk) -> Self {
-        Self { next: chunk.from, topic, chunk, records: None }
+    pub(crate) fn new(chunk: Chunk) -> Self {
+        Self { next: chunk.from, chunk, records: None }
     }
 
     fn read(&mut self) -> Result<Option<Record>> {
@@ -58,8 +57,8 @@ impl Cursor {
     fn record(&mut self, offset: Offset, record: record::Record) -> Record {
         self.next = offset.get() + 1;
         Record {
-            topic: self.topic.clone(),
-            partition: self.chunk.partition,
+            topic: self.chunk.topic.clone(),
+            partition: self.chunk.id.index.get(),
             offset: offset.get(),
             timestamp: record.timestamp,
             key: record.key,
@@ -70,8 +69,8 @@ impl Cursor {
 
     fn damaged(&self, reason: &str) -> Error {
         Error::Corrupt(Arc::new(Corrupt {
-            topic: self.topic.clone(),
-            partition: self.chunk.partition,
+            topic: self.chunk.topic.clone(),
+            partition: self.chunk.id.index.get(),
             offset: self.next,
             address: self.chunk.address.to_string(),
             reason: reason.to_owned(),

@@ -16,7 +16,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+use crate::groups::Groups;
+
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What a node does with one batch.
 #[derive(Clone, Debug)]
@@ -59,6 +61,7 @@ pub(crate) struct State {
     pub(crate) fetches: Vec<u64>,
     /// Ends the fetch streams of this many requests.
     pub(crate) break_fetches: u32,
+    pub(crate) groups: Groups,
     script: Script,
 }
 
@@ -83,14 +86,14 @@ pub(crate) struct Log {
 #[derive(Clone)]
 pub(crate) struct Cluster {
     state: Arc<Mutex<State>>,
-    changed: Arc<Notify>,
+    pub(crate) changed: Arc<Notify>,
     held: Arc<tokio::sync::Semaphore>,
 }
 
 #[derive(Clone)]
-struct Node {
-    id: u64,
-    cluster: Cluster,
+pub(crate) struct Node {
+    pub(crate) id: u64,
+    pub(crate) cluster: Cluster,
 }
 
 impl Cluster {
@@ -114,6 +117,7 @@ impl Cluster {
             ignorant: Vec::new(),
             fetches: Vec::new(),
             break_fetches: 0,
+            groups: Groups::new(),
             script: Box::new(|_| Act::Normal),
         };
         let cluster = Self {
@@ -135,6 +139,7 @@ impl Cluster {
         let node = Node { id, cluster: self.clone() };
         let server = tonic::transport::Server::builder()
             .add_service(v1::log_server::LogServer::new(node.clone()))
+            .add_service(v1::groups_server::GroupsServer::new(node.clone()))
             .add_service(v1::cluster_server::ClusterServer::new(node.clone()))
             .add_service(v1::admin_server::AdminServer::new(node))
             .serve_with_incoming(TcpListenerStream::new(listener));
@@ -218,7 +223,7 @@ pub(crate) fn soon() -> Option<v1::Retry> {
     Some(v1::Retry { after_ms: Some(1), node_id: None })
 }
 
-fn refusal(code: ErrorCode) -> v1::Error {
+pub(crate) fn refusal(code: ErrorCode) -> v1::Error {
     error(code, v1::Effect::None, None, &[])
 }
 
@@ -306,7 +311,7 @@ impl State {
     }
 }
 
-fn not_leader(leader: Option<u64>) -> v1::Error {
+pub(crate) fn not_leader(leader: Option<u64>) -> v1::Error {
     let (code, retry) = match leader {
         Some(node) => {
             (ErrorCode::NotLeader, Some(v1::Retry { after_ms: None, node_id: Some(node) }))
@@ -564,7 +569,12 @@ impl v1::cluster_server::Cluster for Node {
             is_alive: true,
             ..Default::default()
         });
-        let names = request.into_inner().names;
+        let request = request.into_inner();
+        let by_id = request.topic_ids.iter().filter_map(|id| {
+            state.topics.iter().find(|(_, topic)| topic.id == id[..]).map(|(name, _)| name)
+        });
+        let all = state.topics.keys().filter(|_| request.all_topics);
+        let names: Vec<String> = request.names.iter().chain(by_id).chain(all).cloned().collect();
         Ok(Response::new(v1::MetadataResponse {
             cluster_id: "fake".to_owned(),
             controller_node: Some(1),

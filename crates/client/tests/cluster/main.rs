@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod consuming;
+mod consuming_handlers;
+mod consuming_sessions;
 mod fake;
+mod groups;
 mod producing;
 mod reading;
 mod talking;

@@ -11,7 +11,7 @@ use quipu_client::{
 use crate::fake::Cluster;
 
 /// Stores records 0.. in batches of `batch`, one second apart.
-async fn fill(client: &Client, partition: u32, count: u32, batch: usize) {
+pub(crate) async fn fill(client: &Client, partition: u32, count: u32, batch: usize) {
     let producer = client.producer().linger(Duration::from_secs(60)).build().unwrap();
     for number in 0..count {
         let record = NewRecord::new("fees", number.to_string())

@@ -87,7 +87,8 @@ macro_rules! answers {
 
 answers! {
     whole: InitProducerResponse CreateTopicResponse DeleteTopicResponse AlterTopicResponse
-        PartitionChecksumResponse TransferLeaderResponse;
+        PartitionChecksumResponse TransferLeaderResponse FetchOffsetsResponse ListGroupsResponse
+        DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse;
     parts: ListOffsetsResponse.answers DescribeTopicsResponse.topics DeleteRecordsResponse.results
         MetadataResponse.topics;
     plain: DescribeClusterResponse

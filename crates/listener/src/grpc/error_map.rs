@@ -58,11 +58,16 @@ fn status_code(code: ErrorCode) -> Code {
         | E::InvalidPartitions
         | E::InvalidReplication
         | E::InvalidConfig
+        | E::InvalidGroup
+        | E::InvalidSubscription
+        | E::InvalidCommit
         | E::CorruptBatch
         | E::UnsupportedCodec
         | E::InvalidTimestamp => Code::InvalidArgument,
         E::RequestTooLarge | E::RecordTooLarge | E::OffsetOutOfRange => Code::OutOfRange,
-        E::UnknownTopic | E::UnknownTopicId | E::UnknownPartition => Code::NotFound,
+        E::UnknownTopic | E::UnknownTopicId | E::UnknownPartition | E::UnknownGroup => {
+            Code::NotFound
+        }
         E::TopicExists => Code::AlreadyExists,
         E::TopicProtected => Code::PermissionDenied,
         E::OutOfOrderSequence
@@ -72,7 +77,11 @@ fn status_code(code: ErrorCode) -> Code {
         | E::FencedEpoch
         | E::UnknownEpoch
         | E::WrongNode
-        | E::WrongCluster => Code::FailedPrecondition,
+        | E::WrongCluster
+        | E::GroupNotEmpty
+        | E::UnknownMember
+        | E::StaleMemberEpoch
+        | E::InstanceInUse => Code::FailedPrecondition,
         E::NotLeader
         | E::LeaderUnknown
         | E::LeadershipLost
@@ -80,7 +89,7 @@ fn status_code(code: ErrorCode) -> Code {
         | E::ControllerUnavailable
         | E::NotEnoughReplicas
         | E::Stopping => Code::Unavailable,
-        E::StorageFull | E::Overloaded => Code::ResourceExhausted,
+        E::StorageFull | E::Overloaded | E::GroupFull => Code::ResourceExhausted,
         E::DeadlineExceeded => Code::DeadlineExceeded,
         E::DataCorrupt => Code::DataLoss,
         _ => Code::Internal,

@@ -3,6 +3,7 @@
 use quipu_broker::Broker;
 use quipu_proto::v1::admin_server::AdminServer;
 use quipu_proto::v1::cluster_server::ClusterServer;
+use quipu_proto::v1::groups_server::GroupsServer;
 use quipu_proto::v1::log_server::LogServer;
 use quipu_runtime::{OnExit, TaskGroup};
 use quipu_types::limits;
@@ -12,6 +13,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
 use super::context::Context;
+use super::groups::GroupsService;
 use super::health;
 use super::memory::RequestMemory;
 use super::services::{AdminService, ClusterService, LogService};
@@ -60,6 +62,10 @@ pub fn serve(
         )
         .add_service(
             AdminServer::new(AdminService(context.clone()))
+                .max_decoding_message_size(ADMIN_MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            GroupsServer::new(GroupsService(context.clone()))
                 .max_decoding_message_size(ADMIN_MESSAGE_BYTES_MAX),
         )
         .add_service(

@@ -31,6 +31,7 @@ struct Core {
     founders: BTreeMap<NodeId, DirectoryId>,
     nodes: BTreeMap<NodeId, NodeRecord>,
     shards: BTreeMap<ShardId, ShardRecord>,
+    slices: Vec<ShardId>,
     next_shard: u32,
     next_replica: u64,
     next_producer: i64,
@@ -49,6 +50,7 @@ impl Core {
             founders: image.founders.clone(),
             nodes: image.nodes.clone(),
             shards: image.shards.clone(),
+            slices: image.slices.clone(),
             next_shard: state.next_shard,
             next_replica: state.next_replica,
             next_producer: state.next_producer,
@@ -68,6 +70,7 @@ impl Core {
         image.version = self.version;
         image.cluster = self.cluster;
         image.shards_per_node = self.shards_per_node;
+        image.slices = self.slices;
         image.founders = self.founders;
         image.nodes = self.nodes;
         self.shards.into_iter().for_each(|(id, shard)| image.insert_shard(id, shard));

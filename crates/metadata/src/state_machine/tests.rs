@@ -334,3 +334,20 @@ fn check_laws(image: &Image) {
     }
     assert_eq!(hosted, image.partitions_total());
 }
+
+#[test]
+fn coordinator_slices_are_spread_over_the_first_shards_and_stay_there() {
+    let mut state = formed(3);
+    let first: BTreeSet<ShardId> = state.image.slices.iter().copied().collect();
+    assert_eq!(state.image.slices.len(), 16);
+    let default = state.image.shards_of_class(3).map(|(id, _)| id).collect::<BTreeSet<_>>();
+    assert_eq!(first, default, "every shard has its share");
+    let before = state.image.slices.clone();
+    let home = state.image.coordinator_shard("sms-service");
+    run(&mut state, Command::RegisterNode(registration(4))).expect("register");
+    run(&mut state, Command::CreateShards { class: 3, rule: RULE }).expect("create");
+    assert!(state.image.shards.len() > default.len());
+    assert_eq!(state.image.slices, before);
+    assert_eq!(state.image.coordinator_shard("sms-service"), home);
+    assert!(Image::default().coordinator_shard("sms-service").is_none());
+}

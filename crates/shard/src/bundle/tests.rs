@@ -22,6 +22,7 @@ fn every_command() -> Bundle {
                 to: Offset::new(1),
             }),
             Command::Control(PartitionControl::Close { partition: partition(7) }),
+            Command::Group(Bytes::from_static(b"a command of a consumer group")),
         ],
     }
 }
@@ -30,7 +31,13 @@ fn shape(command: &Command) -> (PartitionId, Option<Bytes>, Option<PartitionCont
     match command {
         Command::Append { partition, batch } => (*partition, Some(batch.bytes().clone()), None),
         Command::Control(control) => (control.partition(), None, Some(control.clone())),
+        Command::Group(command) => (command_partition(), Some(command.clone()), None),
     }
+}
+
+/// A group's command names no partition.
+fn command_partition() -> PartitionId {
+    Command::Group(Bytes::new()).partition()
 }
 
 fn assert_same(left: &Bundle, right: &Bundle) {
@@ -111,7 +118,7 @@ fn unknown_versions_and_tags_are_refused_by_name() {
     };
     assert_eq!(with(0, 2), InvalidBundle::Version { found: 2 });
     assert_eq!(with(1, 1), InvalidBundle::Reserved);
-    assert_eq!(with(BUNDLE_HEADER_BYTES, 16), InvalidBundle::Tag { found: 16 });
+    assert_eq!(with(BUNDLE_HEADER_BYTES, 17), InvalidBundle::Tag { found: 17 });
     assert_eq!(with(BUNDLE_HEADER_BYTES + 1, 1), InvalidBundle::Reserved);
     assert_eq!(with(BUNDLE_HEADER_BYTES, tag::TRIM), InvalidBundle::Body { tag: 4, found: 20 });
     let batch_at = BUNDLE_HEADER_BYTES + COMMAND_HEADER_BYTES + 20 + COMMAND_HEADER_BYTES;

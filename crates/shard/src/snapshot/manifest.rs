@@ -11,10 +11,12 @@ const VERSION: u8 = 1;
 /// Bytes of a row before its state.
 const ROW_BYTES: usize = 68;
 
-/// Every partition of a shard at one applied index, in order.
+/// Every partition of a shard at one applied index, in order, and its consumer groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) rows: Vec<ManifestRow>,
+    /// The shard's consumer groups, opaque here.
+    pub(crate) groups: Bytes,
 }
 
 /// One partition of a snapshot.
@@ -48,6 +50,7 @@ impl Manifest {
             bytes.put_u32(length(row.state.len()));
             bytes.extend_from_slice(&row.state);
         }
+        bytes.extend_from_slice(&self.groups);
         seal(bytes)
     }
 
@@ -63,7 +66,7 @@ impl Manifest {
             }
             rows.push(row);
         }
-        if bytes.is_empty() { Ok(Self { rows }) } else { Err(InvalidRow) }
+        Ok(Self { rows, groups: bytes })
     }
 
     /// The row of a partition.

@@ -17,6 +17,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// trimmed or closed meanwhile ends the transfer with an error, and consensus takes a new view.
 pub(crate) struct Source {
     partitions: Vec<SourcePartition>,
+    groups: Bytes,
 }
 
 pub(crate) struct SourcePartition {
@@ -25,8 +26,8 @@ pub(crate) struct SourcePartition {
 }
 
 impl Source {
-    pub(crate) const fn new(partitions: Vec<SourcePartition>) -> Self {
-        Self { partitions }
+    pub(crate) const fn new(partitions: Vec<SourcePartition>, groups: Bytes) -> Self {
+        Self { partitions, groups }
     }
 }
 
@@ -34,7 +35,7 @@ impl SnapshotSource for Source {
     fn manifest(&self) -> Bytes {
         // Only now: many a view is taken and never sent.
         let rows = self.partitions.iter().map(|partition| partition.row.clone()).collect();
-        Manifest { rows }.encode()
+        Manifest { rows, groups: self.groups.clone() }.encode()
     }
 
     /// The cursor: a partition's place, and the next offset to send plus one (0: not begun).

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use quipu_consensus::AppliedState;
+use quipu_coordinator::Groups;
 use quipu_kv::{Key, WriteBatch};
 use quipu_partition::StorageError;
 use quipu_types::PartitionId;
@@ -44,10 +45,18 @@ impl ShardStateMachine {
                 batch.delete(&Key::PartitionCheckpoint(self.shard, *partition));
             }
         }
+        for (group, row) in self.env.groups.read(Groups::stale_rows) {
+            let key = Key::ConsumerGroup(self.shard, group.as_str().into());
+            match row {
+                Some(row) => batch.put(&key, row),
+                None => batch.delete(&key),
+            }
+        }
         let row = ShardRow::new(state, self.garbage.iter().copied().collect());
         batch.put(&Key::ShardCheckpoint(self.shard), row.encode());
         self.env.kv.write(batch)?;
         self.env.kv.flush()?;
+        self.env.groups.write(Groups::note_durable);
         for hosted in self.hosted.values_mut().filter(|hosted| hosted.is_row_stale) {
             hosted.is_row_stale = false;
             hosted.partition.checkpoint_is_durable();

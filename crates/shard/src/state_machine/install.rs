@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quipu_consensus::{AppliedState, StateMachineError};
+use quipu_coordinator::Groups;
 use quipu_partition::PartitionCheckpoint;
 use quipu_types::PartitionId;
 use quipu_types::record::ValidatedBatch;
@@ -34,7 +35,8 @@ impl ShardStateMachine {
         for (partition, hosted) in &mut self.hosted {
             partitions.push(source_partition(*partition, hosted)?);
         }
-        Ok(Arc::new(Source::new(partitions)))
+        let groups = self.env.groups.read(Groups::export);
+        Ok(Arc::new(Source::new(partitions, groups)))
     }
 
     /// Makes this replica's partitions those of the snapshot, durably.
@@ -48,6 +50,8 @@ impl ShardStateMachine {
     ) -> Result<(), StateMachineError> {
         self.publish();
         let Receiver { manifest, staged, .. } = receiver;
+        let groups = Groups::import(&manifest.groups)
+            .map_err(|error| failed("install snapshot of", self.shard, error))?;
         self.drop_strangers(&manifest);
         let mut reader = staged.reader();
         for (place, row) in (0_u32..).zip(&manifest.rows) {
@@ -56,6 +60,8 @@ impl ShardStateMachine {
         let is_at_end =
             reader.is_at_end().map_err(|error| failed("install snapshot of", self.shard, error))?;
         assert!(is_at_end, "the receiver let in only batches of partitions in the manifest");
+        self.env.groups.write(|table| table.replace(groups));
+        self.is_group_touched = true;
         self.make_durable(state)
             .map_err(|error| failed("install snapshot of", self.shard, error))?;
         self.publish();

@@ -121,6 +121,7 @@ fn env(dir: &Path, disk: &Arc<dyn Disk>) -> StateMachineEnv {
         },
         snapshot_dir: dir.join("snapshots"),
         table: Arc::default(),
+        groups: Arc::default(),
         debt: Arc::default(),
         metrics: ShardMetrics::new(SHARD),
     }

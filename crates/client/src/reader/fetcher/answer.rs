@@ -1,16 +1,16 @@
 //! What servers said, or did not say, and what follows.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quipu_proto::v1;
 use quipu_types::record::ValidatedBatch;
-use quipu_types::{ErrorCode, NodeId, Retry};
+use quipu_types::{ErrorCode, NodeId, PartitionId, PartitionIndex, Retry, TopicId};
 
 use super::super::output::{Chunk, Output};
-use super::{Fetcher, OutOfRange, SILENT, STREAM_TIMEOUT};
+use super::{Asked, Fetcher, OutOfRange, SILENT, STREAM_TIMEOUT};
 use crate::channels::Class;
 use crate::error::{Corrupt, OffsetOutOfRange};
 use crate::link::{LinkEvent, LinkId};
@@ -51,26 +51,28 @@ impl Fetcher {
         }
         let Some((_, asked)) = node.unanswered.remove(&answer.request_id) else { return Ok(()) };
         node.failures = 0;
-        for index in &asked {
-            if let Some(partition) = self.partitions.get_mut(index) {
+        for asked in &asked {
+            if let Some(partition) = self.current(*asked) {
                 partition.is_asked = false;
             }
         }
         if let Some(error) = answer.error {
             let error = Error::from_proto(error, address);
-            for index in asked {
-                self.judge(index, error.clone())?;
+            for asked in asked {
+                self.judge(asked, error.clone(), output)?;
             }
             return Ok(());
         }
-        let mut silent: BTreeSet<u32> = asked.into_iter().collect();
+        let mut silent: BTreeMap<PartitionId, u64> = asked.into_iter().collect();
         for fetched in answer.partitions {
-            if silent.remove(&fetched.partition) {
-                self.on_fetched(fetched, address, output)?;
+            let Some(topic) = TopicId::from_slice(&fetched.topic_id) else { continue };
+            let id = PartitionId::new(topic, PartitionIndex::new(fetched.partition));
+            if let Some(generation) = silent.remove(&id) {
+                self.on_fetched((id, generation), fetched, address, output)?;
             }
         }
-        for index in silent {
-            if let Some(partition) = self.partitions.get_mut(&index) {
+        for asked in silent {
+            if let Some(partition) = self.current(asked) {
                 partition.succeeded();
             }
         }
@@ -79,47 +81,59 @@ impl Fetcher {
 
     fn on_fetched(
         &mut self,
+        asked: Asked,
         mut fetched: v1::FetchedPartition,
         address: &Arc<str>,
         output: &Arc<Output>,
     ) -> Result<()> {
-        let index = fetched.partition;
+        let (id, generation) = asked;
         if let Some(error) = fetched.error.take() {
             let error = Error::from_proto(error, address);
             if error.code() == Some(ErrorCode::OffsetOutOfRange) {
-                return self.out_of_range(&fetched, &error);
+                return self.out_of_range(asked, &fetched, &error, output);
             }
-            return self.judge(index, error);
+            return self.judge(asked, error, output);
         }
         let now = self.begun.elapsed();
-        let Some(partition) = self.partitions.get_mut(&index) else { return Ok(()) };
+        let observer = self.observer.clone();
+        let Some(partition) = self.current(asked) else { return Ok(()) };
         partition.succeeded();
+        if let Some(observer) = observer {
+            observer.at_end(id, generation, fetched.high_watermark);
+        }
         if fetched.records.is_empty() {
             return Ok(());
         }
-        let from = partition.position;
-        let (batches, next) = split(fetched.records, from).map_err(|reason| {
-            Error::Corrupt(Arc::new(Corrupt {
-                topic: self.topic.name.clone(),
-                partition: index,
-                offset: from,
-                address: address.to_string(),
-                reason,
-            }))
-        })?;
+        let (from, topic) = (partition.position, partition.topic.clone());
+        let (batches, next) = match split(fetched.records, from) {
+            Ok(found) => found,
+            Err(reason) => {
+                let error = Error::Corrupt(Arc::new(Corrupt {
+                    topic,
+                    partition: id.index.get(),
+                    offset: from,
+                    address: address.to_string(),
+                    reason,
+                }));
+                return self.stop(id, error, output);
+            }
+        };
         partition.position = next;
         partition.fed_at = now;
         let (end, address) = (partition.end, address.clone());
-        output.put(Chunk { partition: index, batches, from, end, address, room: None });
+        output.put(Chunk { id, topic, generation, batches, from, next, end, address, room: None });
         Ok(())
     }
 
-    /// What a refusal means for a partition: another attempt, or the end of the reader.
-    fn judge(&mut self, index: u32, error: Error) -> Result<()> {
+    /// What a refusal means for a partition: another attempt, or its end.
+    fn judge(&mut self, asked: Asked, error: Error, output: &Output) -> Result<()> {
         let now = self.begun.elapsed();
-        let Some(partition) = self.partitions.get_mut(&index) else { return Ok(()) };
-        let view = &self.client.view;
-        if error.is_not_found() && partition.failures < UNKNOWN_TOPIC_ATTEMPTS {
+        let client = self.client.clone();
+        let (view, is_fixed) = (&client.view, self.plan.is_fixed());
+        let wants_node = self.config.node.is_some();
+        let Some(partition) = self.current(asked) else { return Ok(()) };
+        let patience = !is_fixed || partition.failures < UNKNOWN_TOPIC_ATTEMPTS;
+        if error.is_not_found() && patience {
             partition.failed(now, Duration::ZERO, error);
             partition.leave();
             view.want_refresh();
@@ -128,14 +142,14 @@ impl Fetcher {
         match error.retry() {
             Retry::Never => {
                 if error.is_not_found() {
-                    view.forget_topic(&self.topic.name);
+                    view.forget_topic(&partition.topic);
                 }
-                return Err(error);
+                return self.stop(asked.0, error, output);
             }
             // The caller wants this node and no other.
-            Retry::At(_) if self.config.node.is_some() => return Err(error),
+            Retry::At(_) if wants_node => return self.stop(asked.0, error, output),
             Retry::At(leader) => {
-                view.set_leader(&self.topic.name, index, leader);
+                view.set_leader(&partition.topic, asked.0.index.get(), leader);
                 partition.redirected(now, leader, error);
             }
             Retry::After(pause) => {
@@ -147,22 +161,37 @@ impl Fetcher {
         Ok(())
     }
 
-    fn out_of_range(&mut self, fetched: &v1::FetchedPartition, error: &Error) -> Result<()> {
-        let Some(partition) = self.partitions.get_mut(&fetched.partition) else { return Ok(()) };
+    fn out_of_range(
+        &mut self,
+        asked: Asked,
+        fetched: &v1::FetchedPartition,
+        error: &Error,
+        output: &Output,
+    ) -> Result<()> {
+        let config = self.config;
+        let Some(partition) = self.current(asked) else { return Ok(()) };
         let field = |name: &str, otherwise: u64| error.number(name).unwrap_or(otherwise);
         let out_of_range = OffsetOutOfRange {
-            topic: self.topic.name.clone(),
+            topic: partition.topic.clone(),
             partition: fetched.partition,
             offset: partition.position,
             log_start: field("log_start", fetched.log_start),
             high_watermark: field("high_watermark", fetched.high_watermark),
         };
-        partition.position = match self.config.out_of_range {
-            OutOfRange::Fail => return Err(Error::OffsetOutOfRange(Arc::new(out_of_range))),
+        let is_below = out_of_range.is_below_start();
+        let goes_on_at = match if is_below { config.below_start } else { config.above_end } {
+            OutOfRange::Fail => {
+                let error = Error::OffsetOutOfRange(Arc::new(out_of_range));
+                return self.stop(asked.0, error, output);
+            }
             OutOfRange::Earliest => out_of_range.log_start,
             OutOfRange::Latest => out_of_range.high_watermark,
         };
-        tracing::warn!(reason = %out_of_range, goes_on_at = partition.position, "skip records");
+        partition.position = goes_on_at;
+        tracing::warn!(reason = %out_of_range, goes_on_at, "skip records");
+        if let Some(observer) = &self.observer {
+            observer.skipped(&out_of_range);
+        }
         Ok(())
     }
 
@@ -177,8 +206,8 @@ impl Fetcher {
         node.failures += 1;
         node.not_before = now + backoff::pause(node.failures, Duration::ZERO);
         let unanswered = std::mem::take(&mut node.unanswered);
-        for index in unanswered.into_values().flat_map(|(_, indexes)| indexes) {
-            let Some(partition) = self.partitions.get_mut(&index) else { continue };
+        for asked in unanswered.into_values().flat_map(|(_, asked)| asked) {
+            let Some(partition) = self.current(asked) else { continue };
             partition.is_asked = false;
             partition.noted(now, error.clone());
         }
@@ -194,9 +223,10 @@ impl Fetcher {
     /// nothing for a while, for a node that was cut off may think that it leads.
     pub(super) fn on_view(&mut self) {
         let now = self.begun.elapsed();
-        let Some(known) = self.client.view.topic(&self.topic.name) else { return };
-        for (index, partition) in &mut self.partitions {
-            let leader = known.leader(*index);
+        let view = self.client.view.load();
+        for (id, partition) in &mut self.partitions {
+            let known = view.topics.get(&partition.topic);
+            let leader = known.and_then(|known| known.leader(id.index.get()));
             match partition.leader {
                 None if leader.is_some() && leader != partition.left => {
                     partition.not_before = partition.not_before.min(now);
@@ -216,7 +246,7 @@ impl Fetcher {
     /// Streams whose server says nothing: somebody else may lead by now, or it hangs.
     pub(super) fn look_for_silent(&mut self, now: Duration) {
         let patience = self.config.max_wait + SILENT;
-        let silent: Vec<(LinkId, Duration, Vec<u32>)> = self
+        let silent: Vec<(LinkId, Duration, Vec<Asked>)> = self
             .nodes
             .values()
             .filter_map(|node| {
@@ -240,10 +270,14 @@ impl Fetcher {
         }
     }
 
-    fn is_deposed(&self, node: NodeId, indexes: &[u32]) -> bool {
-        let Some(known) = self.client.view.topic(&self.topic.name) else { return false };
+    fn is_deposed(&self, node: NodeId, asked: &[Asked]) -> bool {
+        let view = self.client.view.load();
+        let leader = |id: &PartitionId| {
+            let partition = self.partitions.get(id)?;
+            view.topics.get(&partition.topic)?.leader(id.index.get())
+        };
         self.config.node.is_none()
-            && indexes.iter().any(|index| known.leader(*index).is_some_and(|leader| leader != node))
+            && asked.iter().any(|(id, _)| leader(id).is_some_and(|leader| leader != node))
     }
 }
 

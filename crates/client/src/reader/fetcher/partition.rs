@@ -1,15 +1,21 @@
 //! One partition: where it stands, and how its last attempts went.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quipu_types::{Effect, NodeId};
 
-use super::Bounds;
+use super::super::plan::Wanted;
 use crate::error::TimeoutError;
 use crate::{Error, Result, backoff};
 
 #[derive(Debug)]
 pub(super) struct Partition {
+    pub(super) topic: Arc<str>,
+    /// Of the plan.
+    pub(super) generation: u64,
+    /// It failed for good: nothing more is asked of it in this generation.
+    pub(super) is_parked: bool,
     /// The next offset to ask for.
     pub(super) position: u64,
     pub(super) end: Option<u64>,
@@ -29,10 +35,13 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(wanted: Wanted) -> Self {
         Self {
-            position: bounds.start,
-            end: bounds.end,
+            topic: wanted.topic,
+            generation: wanted.generation,
+            is_parked: false,
+            position: wanted.bounds.start,
+            end: wanted.bounds.end,
             is_asked: false,
             leader: None,
             left: None,
@@ -45,7 +54,7 @@ impl Partition {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.end.is_some_and(|end| self.position >= end)
+        self.is_parked || self.end.is_some_and(|end| self.position >= end)
     }
 
     /// Its leader failed: the next attempt asks the view again.

@@ -1,0 +1,162 @@
+//! Changes of groups on their way into commands: what waits together goes together.
+//!
+//! A thousand members that join at once make a few epochs, not a thousand: while one command is
+//! under way, the next one fills.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::join_all;
+use quipu_coordinator::{
+    Answer, Command, Confirmation, GroupName, Join, Leave, MemberId, Outcome, Subscribed,
+};
+use quipu_runtime::Deadline;
+use quipu_shard::Shard;
+use quipu_types::TopicId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{GroupError, subscription};
+use crate::Broker;
+
+/// Changes that may wait; members beyond wait at their streams.
+pub(super) const CHANGES_MAX: usize = 4_096;
+/// How long a command may take.
+const COMMAND_WAIT: Duration = Duration::from_secs(10);
+
+/// What is to change in a group.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// A member joins.
+    Join(Join),
+    /// A member goes.
+    Leave(Leave),
+    /// A member wants something else, or there are new topics for it.
+    Subscribe(Subscribed),
+    /// Topics have other numbers of partitions.
+    Recount,
+    /// A member let partitions go.
+    Confirm(Confirmation),
+}
+
+/// A change and who waits for it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    group: GroupName,
+    change: Change,
+    answer: oneshot::Sender<Result<(), GroupError>>,
+}
+
+/// Where changes are handed in.
+pub(super) type Inbox = mpsc::Sender<Waiting>;
+
+impl Broker {
+    /// Changes a group; resolves once the change is applied.
+    pub(super) async fn change_group(
+        &self,
+        shard: &Shard,
+        group: &GroupName,
+        change: Change,
+    ) -> Result<(), GroupError> {
+        let inbox = self.inner.coordinator.inbox(shard.id());
+        let inbox = inbox.ok_or(GroupError::NotCoordinator { leader: None })?;
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { group: group.clone(), change, answer };
+        let gone = |_| GroupError::Route(crate::RouteError::Stopping);
+        inbox.send(waiting).await.map_err(gone)?;
+        answered.await.map_err(|_| GroupError::Route(crate::RouteError::Stopping))?
+    }
+
+    /// Sends one command to the groups' state machine.
+    pub(super) async fn propose_group(
+        &self,
+        shard: &Shard,
+        command: &Command,
+        deadline: Deadline,
+    ) -> Result<Outcome, GroupError> {
+        let answer = shard.change_groups(command.encode(), deadline).await?;
+        let answer = Answer::decode(&answer)
+            .map_err(|_| GroupError::Control(quipu_shard::ControlError::Reply))?;
+        answer.0.map_err(GroupError::Refused)
+    }
+}
+
+/// Turns changes into commands until nobody can hand any in: one task per shard.
+pub(super) async fn run(broker: Broker, shard: Shard, mut changes: mpsc::Receiver<Waiting>) {
+    loop {
+        let mut taken = Vec::new();
+        if changes.recv_many(&mut taken, CHANGES_MAX).await == 0 {
+            return;
+        }
+        let mut groups: BTreeMap<GroupName, Vec<Waiting>> = BTreeMap::new();
+        for waiting in taken {
+            groups.entry(waiting.group.clone()).or_default().push(waiting);
+        }
+        join_all(groups.into_iter().map(|(group, waiting)| apply(&broker, &shard, group, waiting)))
+            .await;
+    }
+}
+
+async fn apply(broker: &Broker, shard: &Shard, group: GroupName, waiting: Vec<Waiting>) {
+    let (confirming, updating): (Vec<_>, Vec<_>) =
+        waiting.into_iter().partition(|one| matches!(one.change, Change::Confirm(_)));
+    for part in [confirming, updating] {
+        let changes: Vec<&Change> = part.iter().map(|one| &one.change).collect();
+        let result = propose(broker, shard, &group, &changes).await;
+        match result {
+            // Somebody in it is refused; the others shall not suffer for it.
+            Err(GroupError::Refused(_)) if part.len() > 1 => {
+                for one in part {
+                    let result = propose(broker, shard, &group, &[&one.change]).await;
+                    let _ = one.answer.send(result);
+                }
+            }
+            result => part.into_iter().for_each(|one| drop(one.answer.send(result.clone()))),
+        }
+    }
+}
+
+async fn propose(
+    broker: &Broker,
+    shard: &Shard,
+    group: &GroupName,
+    changes: &[&Change],
+) -> Result<(), GroupError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let command = command(broker, shard, group, changes);
+    let deadline = Deadline::after(broker.clock(), COMMAND_WAIT);
+    broker.propose_group(shard, &command, deadline).await.map(drop)
+}
+
+fn command(broker: &Broker, shard: &Shard, group: &GroupName, changes: &[&Change]) -> Command {
+    let group = group.clone();
+    let (mut joins, mut leaves, mut subscriptions, mut confirmations) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for change in changes {
+        match (*change).clone() {
+            Change::Join(join) => joins.push(join),
+            Change::Leave(leave) => leaves.push(leave),
+            Change::Subscribe(subscribed) => subscriptions.push(subscribed),
+            Change::Confirm(confirmation) => confirmations.push(confirmation),
+            Change::Recount => {}
+        }
+    }
+    if !confirmations.is_empty() {
+        return Command::Confirm { group, confirmations };
+    }
+    // What every member reads once the command is applied.
+    let mut resolved: BTreeMap<MemberId, Vec<TopicId>> = shard.groups().read(|groups| {
+        let members = groups.group(&group).into_iter().flat_map(|group| group.members());
+        members.map(|member| (member.id().clone(), member.resolved().to_vec())).collect()
+    });
+    for leave in leaves.iter().filter(|leave| !leave.temporary) {
+        resolved.remove(&leave.member);
+    }
+    let joined = joins.iter().map(|join| (join.member.clone(), join.resolved.clone()));
+    let changed = subscriptions.iter().map(|one| (one.member.clone(), one.resolved.clone()));
+    resolved.extend(joined.chain(changed));
+    let topics: BTreeSet<TopicId> = resolved.into_values().flatten().collect();
+    let topics = subscription::counted(&topics, &broker.image());
+    Command::Update { group, joins, leaves, subscriptions, topics }
+}
