@@ -30,7 +30,7 @@ use worker::{CHANGES_MAX, Inbox};
 
 pub use admin::{DescribedGroup, DescribedMember, DescribedPartition, GroupSummary};
 pub use error::GroupError;
-pub use keeper::describe as describe_metrics;
+pub(crate) use keeper::describe as describe_metrics;
 pub use quipu_coordinator::{Assignment, Assignor, Refusal};
 
 pub use membership::{Heartbeat, Held, JoinCommand, Leaving, Membership, Subscription};

@@ -56,6 +56,7 @@ pub fn describe() {
         Unit::Count,
         "1 while the node takes no writes for want of space."
     );
+    crate::coordinator::describe_metrics();
     describe_counter!(PANICS, Unit::Count, "Requests that ended in a defect of the server.");
 }
 

@@ -63,6 +63,9 @@ pub enum Command {
     /// Creates, shows, changes and deletes topics.
     #[command(subcommand)]
     Topic(TopicVerb),
+    /// Shows consumer groups, their lag, and moves their positions.
+    #[command(subcommand)]
+    Group(GroupVerb),
     /// Shows the cluster.
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -186,6 +189,79 @@ pub struct LocalNode {
     /// Where the cluster is kept.
     #[arg(long, default_value = ".quipu", value_name = "DIR")]
     pub dir: PathBuf,
+}
+
+/// `quipu group …`.
+#[derive(Debug, Subcommand)]
+pub enum GroupVerb {
+    /// Lists all groups.
+    List,
+    /// Shows members, positions and lag of a group.
+    Describe {
+        /// Name of the group.
+        group: String,
+    },
+    /// Shows who is in a group, and who was heard when.
+    Members {
+        /// Name of the group.
+        group: String,
+    },
+    /// Shows how far a group is, in records and in time.
+    Lag {
+        /// Name of the group.
+        group: String,
+    },
+    /// Shows where nobody gets on, the oldest unread record first, and why.
+    Stuck {
+        /// Name of the group; all by default.
+        group: Option<String>,
+    },
+    /// Moves a group's positions.
+    #[command(after_help = "Examples:\n  quipu group reset sms --to start --dry-run\n  \
+        quipu group reset sms --topic fees --to @-1h --fence")]
+    Reset(ResetArgs),
+    /// Deletes a group and its positions.
+    Delete {
+        /// Name of the group.
+        group: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// `quipu group reset`.
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    /// Name of the group.
+    pub group: String,
+    /// Where to: start, end, an offset (42), the last n (-10), a time (@2026-01-01T00:00Z) or ago
+    /// (@-1h).
+    #[arg(long, allow_hyphen_values = true, value_name = "WHERE")]
+    pub to: String,
+    /// Only this topic; may be repeated. All with a position by default.
+    #[arg(long = "topic")]
+    pub topics: Vec<String>,
+    /// Only this partition; may be repeated.
+    #[arg(short, long = "partition")]
+    pub partitions: Vec<u32>,
+    /// Also while there are members: they are removed, join again and go on from there.
+    #[arg(long)]
+    pub fence: bool,
+    /// Show old and new positions and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+impl ResetArgs {
+    /// Whether a partition is to be moved.
+    #[must_use]
+    pub fn takes(&self, partition: u32) -> bool {
+        self.partitions.is_empty() || self.partitions.contains(&partition)
+    }
 }
 
 /// `quipu topic …`.
@@ -320,6 +396,9 @@ pub struct SubArgs {
     /// Only this partition; may be repeated.
     #[arg(short, long = "partition")]
     pub partitions: Vec<u32>,
+    /// Share the topic with the others of this group; an event is acked once it was printed.
+    #[arg(long, conflicts_with_all = ["until", "partitions"])]
+    pub group: Option<String>,
 }
 
 /// `quipu bench`.

@@ -16,6 +16,7 @@ mod context;
 mod dev;
 mod errors;
 pub mod exit;
+mod group;
 mod journal;
 mod local;
 mod output;
@@ -38,6 +39,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Dev(args) => dev::run(&args),
         Command::Local(verb) => local::run(&global, verb),
         Command::Topic(verb) => topic::run(&global, verb),
+        Command::Group(verb) => group::run(&global, verb),
         Command::Cluster(verb) => cluster::run(&global, verb),
         Command::Pub(args) => publish::run(&global, args),
         Command::Sub(args) => subscribe::run(&global, args),

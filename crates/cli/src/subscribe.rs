@@ -1,6 +1,7 @@
 //! `quipu sub` and `quipu replay`: print events.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Context;
 use quipu_client::{End, Record, Start};
@@ -10,12 +11,49 @@ use crate::{connect, start_point};
 
 /// Follows a topic; by default from now on, for ever.
 pub(crate) fn run(global: &Global, args: SubArgs) -> anyhow::Result<()> {
+    if let Some(group) = args.group.clone() {
+        return share(global, args, &group);
+    }
     print(global, args, Start::Latest, End::Never)
 }
 
 /// Prints a range again; by default everything up to now.
 pub(crate) fn replay(global: &Global, args: SubArgs) -> anyhow::Result<()> {
     print(global, args, Start::Earliest, End::Latest)
+}
+
+/// How long the last acks may take.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
+
+/// Reads as a member of a group, until the count is reached or Ctrl-C.
+fn share(global: &Global, args: SubArgs, group: &str) -> anyhow::Result<()> {
+    let start = args.from.as_deref().map_or(Ok(Start::Earliest), start_point::start)?;
+    connect::block_on(async {
+        let client = connect::client(global).await?;
+        let consumer = client.subscribe([args.topic]).group(group).start_at(start);
+        let mut consumer = consumer.join().await?;
+        let mut left = args.count.unwrap_or(u64::MAX);
+        let stdout = std::io::stdout();
+        while left > 0 {
+            let message = tokio::select! {
+                message = consumer.next() => message,
+                _ = tokio::signal::ctrl_c() => None,
+            };
+            let Some(message) = message.transpose()? else { break };
+            let mut out = stdout.lock();
+            if let Err(error) = write(&mut out, global.output, &message).and_then(|()| out.flush())
+            {
+                if error.kind() == std::io::ErrorKind::BrokenPipe {
+                    break;
+                }
+                return Err(error).context("write to standard output");
+            }
+            message.ack_later();
+            left -= 1;
+        }
+        consumer.shutdown(SHUTDOWN_WAIT).await?;
+        Ok(())
+    })
 }
 
 fn print(global: &Global, args: SubArgs, start: Start, end: End) -> anyhow::Result<()> {

@@ -128,7 +128,7 @@ fn pairs(flags: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
 }
 
 /// Asks for the name before something is lost.
-fn confirm(name: &str, yes: bool, what: &str) -> anyhow::Result<()> {
+pub(crate) fn confirm(name: &str, yes: bool, what: &str) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }

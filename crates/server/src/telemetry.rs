@@ -54,6 +54,11 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_gauge!("quipu_build_info", "Version of the running binary; always 1");
     metrics::gauge!("quipu_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     process::describe();
+    quipu_segment::describe();
+    quipu_partition::describe();
+    quipu_shard::describe_metrics();
+    quipu_broker::describe_metrics();
+    quipu_listener::describe_metrics();
     Ok(handle)
 }
 

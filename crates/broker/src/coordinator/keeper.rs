@@ -37,8 +37,8 @@ const COMMITTED: &str = "quipu_group_committed_offset";
 const REBALANCES: &str = "quipu_group_rebalances_total";
 const UNREAD: &str = "quipu_group_unread_deleted_total";
 
-/// Registers descriptions; call once after the recorder is installed.
-pub fn describe() {
+/// Registers descriptions.
+pub(crate) fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
     describe_gauge!(LAG, Unit::Count, "Records that a group has not read, by topic.");
     describe_gauge!(LAG_SECONDS, Unit::Seconds, "Age of the oldest of them, by topic.");

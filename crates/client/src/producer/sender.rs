@@ -221,6 +221,13 @@ impl Sender {
                 if now < due && !is_flushed {
                     return Step::At(due);
                 }
+                // What would only wait at the server may as well fill here: with many partitions
+                // that makes a few large batches of many small ones.
+                let leader = partition.leader.and_then(|leader| self.nodes.get_mut(&leader));
+                if let Some(node) = leader.filter(|node| !is_flushed && node.is_busy()) {
+                    node.stalled.push(key);
+                    return Step::Wait;
+                }
             }
         }
         let Some(open) = partition.buffer.take() else { return Step::Wait };

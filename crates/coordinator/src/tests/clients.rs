@@ -53,7 +53,10 @@ impl Clients {
                 self.clients.insert((group.clone(), join.member.clone()), Client::default());
             }
         }
-        let Self { clients, .. } = self;
+        let Self { clients, said } = self;
+        // A group that is made again counts its epochs from the start, so what was said to the one
+        // before it could be taken for news: the network is supposed to be quicker than that.
+        said.retain(|(group, _)| groups.group(group).is_some());
         clients.retain(|(group, member), client| {
             let Some(group) = groups.group(group) else { return false };
             // Topics that nobody reads, or that are gone, take their partitions along.

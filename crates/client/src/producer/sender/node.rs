@@ -14,6 +14,10 @@ use crate::link::{LINK_REQUESTS_MAX, Link, LinkEvent, LinkId, Produce};
 /// A request is not filled further: smaller ones keep the pipeline moving.
 const REQUEST_BYTES: usize = 4 << 20;
 
+/// Unanswered requests that keep a server's pipeline full (its bundles in flight, halved between
+/// the way there and the way back).
+const BUSY_REQUESTS: usize = 4;
+
 /// A batch for the next request.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -61,6 +65,12 @@ impl Node {
     pub(super) fn has_room(&self) -> bool {
         let bytes: usize = self.pending.iter().map(|pending| pending.batch.records.len()).sum();
         self.unanswered.len() + bytes / REQUEST_BYTES + 1 < LINK_REQUESTS_MAX
+    }
+
+    /// So much is on its way that another small batch would gain nothing by being sent now. An
+    /// answer, or the end of the stream, wakes those who wait.
+    pub(super) fn is_busy(&self) -> bool {
+        self.unanswered.len() >= BUSY_REQUESTS
     }
 
     /// Hands what is pending to the stream, in as few requests as fit.
