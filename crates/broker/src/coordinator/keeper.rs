@@ -245,9 +245,10 @@ impl Keeper {
         for (partition, standing) in &standings {
             let position = positions.get(partition).copied().flatten();
             let lag = by_topic.entry(partition.topic).or_default();
-            lag.messages += standing.lag(position);
+            lag.messages = lag.messages.saturating_add(standing.lag(position));
             lag.milliseconds = lag.milliseconds.max(standing.lag_ms(now));
-            lag.committed += position.map_or(0, Offset::get);
+            // Any number may be committed by hand.
+            lag.committed = lag.committed.saturating_add(position.map_or(0, Offset::get));
             let start = standing.progress.log_start();
             let key = (name.clone(), *partition);
             let counted = led.lost.get(&key).copied().or(position);

@@ -141,7 +141,7 @@ fn encode_question(question: &[(PartitionId, Option<Offset>)]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(28 * question.len());
     for (partition, position) in question {
         put_partition(&mut bytes, *partition);
-        bytes.put_u64(position.map_or(0, |position| position.get() + 1));
+        bytes.put_u64(position.map_or(0, |position| position.get().saturating_add(1)));
     }
     bytes.freeze()
 }

@@ -64,9 +64,9 @@ impl Wanted {
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
-    let whole = format!("^(?:{pattern})$");
-    let built = RegexBuilder::new(&whole).size_limit(PATTERN_BYTES_MAX).build();
-    built.map_err(|error| match error {
+    let build = |text: &str| RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
+    // First by itself: a stray parenthesis must not reach beyond the pattern's own.
+    build(pattern).and_then(|_| build(&format!("^(?:{pattern})$"))).map_err(|error| match error {
         regex::Error::CompiledTooBig(limit) => {
             format!("it needs more than {limit} bytes when compiled")
         }
@@ -118,6 +118,7 @@ mod tests {
         assert_eq!(refused(&[], &[]), "the subscription names no topic and no pattern");
         assert!(refused(&["a/b"], &[]).starts_with("topic \"a/b\": "));
         assert!(refused(&[], &["("]).starts_with("pattern \"(\": "));
+        assert!(refused(&[], &["a)|(b"]).starts_with("pattern \"a)|(b\": "));
         assert!(refused(&[], &["(a{1000}){1000}"]).contains("bytes when compiled"));
         let many: Vec<String> = (0..1001).map(|number| format!("t{number}")).collect();
         let refused = Wanted::new(&many, &[]).expect_err("too many").to_string();
