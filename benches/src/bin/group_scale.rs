@@ -62,7 +62,8 @@ struct Member {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
-    let count = std::env::args().nth(1).map(|word| word.parse()).transpose()?.unwrap_or(1_000);
+    let count = std::env::args().nth(1).map(|word| word.parse()).transpose()?;
+    let count: usize = count.unwrap_or(1_000);
     let partitions = u32::try_from(count)?;
     let cluster = Cluster::start().await?;
     let client = cluster.client().await?;

@@ -1,6 +1,8 @@
 //! Document 000, one side: a court publishes that a case was filed.
 //! `cargo run -p quipu-client --example court_filing -- A-100`
 
+#![allow(clippy::print_stdout, reason = "a program for people")]
+
 use quipu_client::{Client, NewRecord, NewTopic};
 
 #[tokio::main]

@@ -1,6 +1,8 @@
 //! Document 002, one side: a fee changes, three times.
 //! `cargo run -p quipu-client --example fee_updates`
 
+#![allow(clippy::print_stdout, reason = "a program for people")]
+
 use quipu_client::{Client, NewRecord, NewTopic};
 
 #[tokio::main]

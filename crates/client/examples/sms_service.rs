@@ -1,6 +1,8 @@
 //! Document 002, the other side: every change is texted, by one of the running services.
 //! `cargo run -p quipu-client --example sms_service`
 
+#![allow(clippy::print_stdout, reason = "a program for people")]
+
 use quipu_client::Client;
 
 #[tokio::main]

@@ -1,6 +1,8 @@
 //! Document 000, the other side: whatever was filed while this was down is evaluated when it is up.
 //! `cargo run -p quipu-client --example youth_evaluation`
 
+#![allow(clippy::print_stdout, reason = "a program for people")]
+
 use quipu_client::Client;
 
 #[tokio::main]
