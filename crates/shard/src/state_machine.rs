@@ -262,7 +262,9 @@ impl ShardStateMachine {
             Command::Group(bytes) => {
                 let command = quipu_coordinator::Command::decode(bytes)
                     .map_err(|error| failed("apply entry", id, error))?;
-                self.is_group_touched = true;
+                // Commits change nobody's assignment: nobody waits for them.
+                let is_commit = matches!(command, quipu_coordinator::Command::Commit { .. });
+                self.is_group_touched |= !is_commit;
                 Ok(Outcome::Group(self.env.groups.apply(proposed_at, command).encode()))
             }
         }

@@ -14,5 +14,5 @@ mod until;
 
 pub use cluster::{Cluster, ClusterOptions};
 pub use ledger::{Ledger, Verdict, read_all};
-pub use node::NodeProcess;
+pub use node::{NodeProcess, quipu_binary};
 pub use until::until;

@@ -86,7 +86,7 @@ impl NodeProcess {
         }
         std::fs::create_dir_all(&self.dir)?;
         let log = File::options().create(true).append(true).open(self.dir.join("log"))?;
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(quipu_binary()?);
         command.arg("serve");
         command.args(["--set", &format!("node.data-dir={}", self.dir.join("data").display())]);
         for flag in &self.flags {
@@ -188,7 +188,10 @@ impl Drop for NodeProcess {
 }
 
 /// The `quipu` binary: `QUIPU_BIN`, or the one beside the test's own target directory.
-fn binary() -> Result<PathBuf> {
+///
+/// # Errors
+/// When there is none.
+pub fn quipu_binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("QUIPU_BIN") {
         return Ok(path.into());
     }

@@ -1,6 +1,5 @@
 //! The `quipu` command as a person runs it.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ pub(crate) struct Ended {
 
 /// Runs `quipu` with arguments, and with these variables alone of all that concern it.
 pub(crate) async fn run(args: &[&str], variables: &[(&str, &str)]) -> Result<Ended> {
-    let mut command = Command::new(binary()?);
+    let mut command = Command::new(quipu_testkit::quipu_binary()?);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUIPU_")) {
         command.env_remove(name);
     }
@@ -31,14 +30,4 @@ pub(crate) async fn run(args: &[&str], variables: &[(&str, &str)]) -> Result<End
     let output = output.with_context(|| format!("quipu {args:?} did not end"))??;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     Ok(Ended { code: output.status.code(), stderr })
-}
-
-/// `QUIPU_BIN`, or the one beside the tests.
-fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("QUIPU_BIN") {
-        return Ok(path.into());
-    }
-    let test = std::env::current_exe()?;
-    let found = test.ancestors().skip(1).take(3).map(|dir| dir.join("quipu")).find(|p| p.is_file());
-    found.context("no quipu binary beside the tests: run `cargo xtask test`, which builds it")
 }

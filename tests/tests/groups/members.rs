@@ -16,8 +16,7 @@ const GROUP: &str = "sms-service";
 
 /// A member in a process of its own: `quipu sub --group`.
 async fn process(servers: &str) -> Result<Child> {
-    let bin = std::env::var_os("QUIPU_BIN").map_or_else(beside_tests, |bin| Ok(bin.into()))?;
-    let mut child = Command::new(bin)
+    let mut child = Command::new(quipu_testkit::quipu_binary()?)
         .args(["sub", TOPIC, "--group", GROUP, "-o", "json", "--servers", servers])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -31,12 +30,6 @@ async fn process(servers: &str) -> Result<Child> {
     // Read on, so that it never waits for its reader.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok(child)
-}
-
-fn beside_tests() -> Result<std::path::PathBuf> {
-    let own = std::env::current_exe()?;
-    let debug = own.parent().and_then(std::path::Path::parent).context("a target directory")?;
-    Ok(debug.join("quipu"))
 }
 
 /// G9: killed with -9, it is expired, and the others go on behind its last commit.

@@ -304,7 +304,12 @@ fn changes(name: &GroupName, group: &Group, image: &Image) -> Vec<(GroupName, Ch
         let found = image.topic_by_id(topic).map(|topic| topic.partitions.len());
         found.is_none_or(|found| u32::try_from(found).is_ok_and(|found| found == *count))
     };
-    if changes.is_empty() && !group.topics().iter().all(counts) {
+    // One that a command left out, computed while another was under way.
+    let is_missing =
+        |topic: &TopicId| image.topic_by_id(topic).is_some() && !group.topics().contains_key(topic);
+    let is_incomplete =
+        group.members().flat_map(quipu_coordinator::Member::resolved).any(is_missing);
+    if changes.is_empty() && (is_incomplete || !group.topics().iter().all(counts)) {
         changes.push((name.clone(), Change::Recount));
     }
     changes

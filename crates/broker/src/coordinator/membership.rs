@@ -104,6 +104,8 @@ pub struct Membership {
     changes: watch::Receiver<u64>,
     standing: watch::Receiver<GroupStatus>,
     told: Option<Assignment>,
+    /// What it holds, as it said last.
+    held: Held,
 }
 
 impl std::fmt::Debug for Membership {
@@ -186,6 +188,7 @@ impl Broker {
             stream,
             session_timeout,
             told: None,
+            held: Held::new(),
         };
         if command.epoch > 0 {
             let wanted = Some(command.subscription.wanted);
@@ -258,8 +261,10 @@ impl Membership {
             self.want(wanted).await?;
         }
         if let Some(held) = beat.held {
-            self.confirm(beat.epoch, held).await?;
+            self.held = held;
         }
+        // Also when it said nothing new: what it is to let go it may never have had.
+        self.confirm(beat.epoch).await?;
         Ok(true)
     }
 
@@ -302,19 +307,25 @@ impl Membership {
     }
 
     /// Gives away what the member was told to let go and does not hold any more.
-    async fn confirm(&self, epoch: u64, held: Held) -> Result<(), GroupError> {
-        let is_held = |topic: &TopicId, index: u32| {
-            held.get(topic).is_some_and(|indexes| indexes.contains(&index))
+    async fn confirm(&self, epoch: u64) -> Result<(), GroupError> {
+        let held = &self.held;
+        let is_held = |id: &quipu_types::PartitionId| {
+            held.get(&id.topic).is_some_and(|indexes| indexes.contains(&id.index.get()))
         };
         let has_released = self.shard.groups().read(|groups| {
-            let assignment = groups.group(&self.group)?.assignment(&self.member)?;
-            let released = |id: &quipu_types::PartitionId| !is_held(&id.topic, id.index.get());
-            Some(assignment.revoking.iter().any(released))
+            let group = groups.group(&self.group)?;
+            let assignment = group.assignment(&self.member)?;
+            // Only what was said after it heard of the revocation counts.
+            let is_told = |id: &quipu_types::PartitionId| {
+                let revoked = group.owner(*id).and_then(|owner| owner.revoked);
+                revoked.is_some_and(|revoked| revoked.get() <= epoch)
+            };
+            Some(assignment.revoking.iter().any(|id| !is_held(id) && is_told(id)))
         });
         match has_released {
             Some(true) => {
                 let (member, epoch) = (self.member.clone(), GroupEpoch::new(epoch));
-                let confirmation = Confirmation { member, epoch, owned: held };
+                let confirmation = Confirmation { member, epoch, owned: held.clone() };
                 let change = Change::Confirm(confirmation);
                 self.broker.change_group(&self.shard, &self.group, change).await
             }

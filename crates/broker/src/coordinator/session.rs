@@ -37,7 +37,13 @@ impl Sessions {
 
     /// A stream speaks for a member from now on; an older one of the same member does not.
     pub(crate) fn open(&self, group: &GroupName, member: &MemberId, session: Session) {
-        self.lock().entry(group.clone()).or_default().insert(member.clone(), session);
+        let mut groups = self.lock();
+        let members = groups.entry(group.clone()).or_default();
+        // Joins of one member may be answered in any order: the newest stream speaks.
+        let newer = members.get(member).and_then(|known| known.stream);
+        if newer.is_none_or(|newer| Some(newer) < session.stream) {
+            members.insert(member.clone(), session);
+        }
     }
 
     /// A heartbeat on a stream; false when another one took over, or the session is gone.
@@ -156,6 +162,7 @@ mod tests {
         let session = |stream| Session { heard: at(0), timeout: at(45), stream: Some(stream) };
         sessions.open(&group, &member, session(1));
         sessions.open(&group, &member, session(2));
+        sessions.open(&group, &member, session(1));
         assert!(!sessions.heard(&group, &member, 1, at(9)));
         assert!(sessions.heard(&group, &member, 2, at(9)));
         sessions.close(&group, &member, 1);

@@ -100,19 +100,22 @@ async fn apply(broker: &Broker, shard: &Shard, group: GroupName, waiting: Vec<Wa
     let (confirming, updating): (Vec<_>, Vec<_>) =
         waiting.into_iter().partition(|one| matches!(one.change, Change::Confirm(_)));
     for part in [confirming, updating] {
-        let changes: Vec<&Change> = part.iter().map(|one| &one.change).collect();
-        let result = propose(broker, shard, &group, &changes).await;
-        match result {
-            // Somebody in it is refused; the others shall not suffer for it.
-            Err(GroupError::Refused(_)) if part.len() > 1 => {
-                for one in part {
-                    let result = propose(broker, shard, &group, &[&one.change]).await;
-                    let _ = one.answer.send(result);
-                }
-            }
-            result => part.into_iter().for_each(|one| drop(one.answer.send(result.clone()))),
-        }
+        settle(broker, shard, &group, part).await;
     }
+}
+
+/// Proposes changes as one command. When somebody in it is refused, the others shall not suffer for
+/// it: it is halved until the one is found.
+async fn settle(broker: &Broker, shard: &Shard, group: &GroupName, mut part: Vec<Waiting>) {
+    let changes: Vec<&Change> = part.iter().map(|one| &one.change).collect();
+    let result = propose(broker, shard, group, &changes).await;
+    if matches!(result, Err(GroupError::Refused(_))) && part.len() > 1 {
+        let rest = part.split_off(part.len() / 2);
+        Box::pin(settle(broker, shard, group, part)).await;
+        Box::pin(settle(broker, shard, group, rest)).await;
+        return;
+    }
+    part.into_iter().for_each(|one| drop(one.answer.send(result.clone())));
 }
 
 async fn propose(

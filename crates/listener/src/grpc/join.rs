@@ -90,7 +90,10 @@ impl MemberStream {
         metrics::request(API, code, took);
         let mut membership = joined?;
         loop {
+            // News first: an answer carries the epoch that was told last, and the first answer of a
+            // stream must carry one.
             tokio::select! {
+                biased;
                 () = self.stopping.cancelled() => return Ok(()),
                 () = self.answers.closed() => return Ok(()),
                 assignment = membership.news() => {

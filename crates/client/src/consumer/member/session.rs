@@ -255,7 +255,7 @@ impl Member {
 
     fn on_answer(&mut self, answer: v1::JoinResponse) {
         if self.closing.is_some() {
-            self.session.answered(true);
+            self.session.answered(answer.assignment.is_some());
             return;
         }
         self.session.answered(answer.assignment.is_some());
