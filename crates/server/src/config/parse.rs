@@ -267,7 +267,7 @@ mod tests {
         let config = config(&[]).unwrap();
         assert_eq!(config.listeners.client_advertise, "127.0.0.1:9192");
         assert_eq!(config.journal.flush_interval, None, "flushed before acknowledged");
-        assert_eq!(config.raft.heartbeat, Duration::from_millis(150));
+        assert_eq!(config.raft.heartbeat, Duration::from_millis(300));
     }
 
     #[test]
