@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use quipu_runtime::Deadline;
 use quipu_types::{NodeId, Offset, PartitionId, PartitionIndex, Progress, ShardId, TopicId};
@@ -22,6 +22,8 @@ pub(crate) const TRANSFER_LEADER: u32 = 0x0102;
 /// Asks where partitions stand for readers at given positions.
 pub(crate) const STANDINGS: u32 = 0x0103;
 
+/// Bytes of a partition in a payload.
+const PARTITION_BYTES: usize = 20;
 /// How long a question of another node is worked on.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -74,16 +76,27 @@ fn on_call(broker: &Broker, kind: u32, answer: fn(Broker, Bytes) -> Answer) {
 
 /// A partition: topic id, index.
 pub(crate) fn encode_partition(partition: PartitionId) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(20);
-    bytes.put_slice(&partition.topic.to_bytes());
-    bytes.put_u32(partition.index.get());
+    let mut bytes = BytesMut::with_capacity(PARTITION_BYTES);
+    put_partition(&mut bytes, partition);
     bytes.freeze()
 }
 
 fn decode_partition(bytes: &[u8]) -> Option<PartitionId> {
-    let (topic, index) = bytes.split_at_checked(16)?;
-    let index = u32::from_be_bytes(index.try_into().ok()?);
-    Some(PartitionId::new(TopicId::from_slice(topic)?, PartitionIndex::new(index)))
+    let mut bytes = <&[u8; PARTITION_BYTES]>::try_from(bytes).ok()?.as_slice();
+    Some(get_partition(&mut bytes))
+}
+
+/// A partition among other fields.
+pub(crate) fn put_partition(bytes: &mut BytesMut, partition: PartitionId) {
+    bytes.put_slice(&partition.topic.to_bytes());
+    bytes.put_u32(partition.index.get());
+}
+
+/// Reads what [`put_partition`] wrote; as many bytes must be there.
+pub(crate) fn get_partition(bytes: &mut impl Buf) -> PartitionId {
+    let mut topic = [0; 16];
+    bytes.copy_to_slice(&mut topic);
+    PartitionId::new(TopicId::from_bytes(topic), PartitionIndex::new(bytes.get_u32()))
 }
 
 /// Bounds: log start, high watermark.

@@ -140,7 +140,7 @@ async fn welcomed(
     let identity = wire::from_identity(&welcome);
     let identity = identity.ok_or_else(|| End::Absent("a welcome cut short".to_owned()))?;
     let incarnation = identity.incarnation;
-    judge_welcome(&peers.identity(), peer.node(), &identity)
+    judge_welcome(peer.node(), &identity)
         .and_then(|()| peers.judge(&Hello { sender: identity, receiver: peers.node() }))
         .map_err(|rejection| End::Rejected(rejection.to_string()))?;
     peer.met(incarnation, peers.clock().monotonic());

@@ -97,25 +97,16 @@ pub(crate) fn judge(
     policy.check(own, hello)
 }
 
-/// What the other side answered to our hello.
-pub(crate) fn judge_welcome(
-    own: &PeerIdentity,
-    expected: NodeId,
-    welcome: &PeerIdentity,
-) -> Result<(), Rejection> {
-    if welcome.node != expected {
-        return Err(Rejection::WrongNode(format!(
-            "node {} answered where node {expected} was expected: check the addresses",
-            welcome.node
-        )));
+/// Whether the answer to a hello came from whom it was meant for. Everything else about an answer
+/// is judged as if it were a hello.
+pub(crate) fn judge_welcome(expected: NodeId, welcome: &PeerIdentity) -> Result<(), Rejection> {
+    if welcome.node == expected {
+        return Ok(());
     }
-    let (ours, theirs) = (own.cluster, welcome.cluster);
-    if ours != theirs && !is_nil(ours) && !is_nil(theirs) {
-        return Err(Rejection::WrongCluster(format!(
-            "node {expected} belongs to cluster {theirs}, this node to {ours}"
-        )));
-    }
-    Ok(())
+    Err(Rejection::WrongNode(format!(
+        "node {} answered where node {expected} was expected: check the addresses",
+        welcome.node
+    )))
 }
 
 #[cfg(test)]

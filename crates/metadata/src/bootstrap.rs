@@ -40,7 +40,6 @@ pub use error::BootstrapError;
 const REGISTER_WAIT: Duration = Duration::from_secs(2);
 /// A peer that turns this node away for so long means it.
 const REJECTED_FOR_GOOD: Duration = Duration::from_secs(10);
-
 /// How often a running node looks whether it is turned away.
 const REJECTIONS_LOOK: Duration = Duration::from_secs(1);
 

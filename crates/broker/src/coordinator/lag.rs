@@ -7,8 +7,9 @@ use futures::StreamExt;
 use quipu_partition::PartitionHandle;
 use quipu_runtime::Deadline;
 use quipu_types::record::BatchHeader;
-use quipu_types::{NodeId, Offset, PartitionId, PartitionIndex, Progress, TimestampMs, TopicId};
+use quipu_types::{NodeId, Offset, PartitionId, Progress, TimestampMs};
 
+use crate::calls::{get_partition, put_partition};
 use crate::freshness::Known;
 use crate::{Broker, calls};
 
@@ -190,19 +191,10 @@ fn decode_answer(mut bytes: Bytes) -> Option<BTreeMap<PartitionId, Standing>> {
     Some(standings)
 }
 
-fn put_partition(bytes: &mut BytesMut, partition: PartitionId) {
-    bytes.put_slice(&partition.topic.to_bytes());
-    bytes.put_u32(partition.index.get());
-}
-
-fn get_partition(bytes: &mut Bytes) -> PartitionId {
-    let mut topic = [0; 16];
-    bytes.copy_to_slice(&mut topic);
-    PartitionId::new(TopicId::from_bytes(topic), PartitionIndex::new(bytes.get_u32()))
-}
-
 #[cfg(test)]
 mod tests {
+    use quipu_types::{PartitionIndex, TopicId};
+
     use super::*;
 
     fn partition(index: u32) -> PartitionId {
