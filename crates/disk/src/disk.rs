@@ -20,6 +20,13 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// As the operating system says.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
+    /// Makes a folder in one that exists. Its name is durable only after [`Self::sync_dir`] on that
+    /// one.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no folder to make it in; `AlreadyExists`.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
     /// Lists a folder, sorted by name.
     ///
     /// # Errors

@@ -147,6 +147,10 @@ impl Disk for FaultyDisk {
         self.state().change_names(|state| state.names.create_dir_all(path))
     }
 
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.state().change_names(|state| state.names.create_dir(path))
+    }
+
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let state = self.state();
         if state.is_dead {

@@ -11,6 +11,7 @@ use quipu_disk::Disk;
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{LeaderEpoch, Offset, TimestampMs};
 
+pub(crate) use self::pending::Folder;
 use self::pending::{Retired, Unflushed};
 use crate::active::Active;
 use crate::config::Config;
@@ -70,7 +71,7 @@ pub struct SegmentLog {
     unflushed: Vec<Unflushed>,
     /// Given up by a reset; removed with the next trim.
     retired: Vec<Retired>,
-    has_dir: bool,
+    folder: Folder,
     is_dir_dirty: bool,
     /// Whether the active segment's file is from before the start and was not flushed since. A cut
     /// at open, by this process or by one that was killed, may not be durable.
@@ -100,7 +101,7 @@ impl SegmentLog {
     ) -> Result<Self, OpenError> {
         let is_empty = end.next == end.segment;
         assert!(end.segment <= end.next && is_empty == (end.bytes == 0), "a log end with a law");
-        let Recovered { view, has_dir, is_dir_dirty } =
+        let Recovered { view, folder, is_dir_dirty } =
             recovery::recover(&disk, &dir, &config, log_start, end)?;
         let is_inherited = view.active.read().bytes > 0;
         Ok(Self {
@@ -112,7 +113,7 @@ impl SegmentLog {
             writer: None,
             unflushed: Vec::new(),
             retired: Vec::new(),
-            has_dir,
+            folder,
             is_dir_dirty,
             is_inherited,
             is_stopped: false,
@@ -204,6 +205,11 @@ impl SegmentLog {
             self.disk.sync_dir(dir).map_err(|error| FileFailure::new("flush", dir, error))?;
             self.is_dir_dirty = false;
         }
+        if self.folder == Folder::Unflushed {
+            let parent = dir.parent().unwrap_or(dir);
+            self.disk.sync_dir(parent).map_err(|error| FileFailure::new("flush", parent, error))?;
+            self.folder = Folder::Flushed;
+        }
         Ok(())
     }
 
@@ -236,7 +242,7 @@ impl SegmentLog {
                 index_file::remove_if_there(&*self.disk, &path)
                     .map_err(|error| FileFailure::new("remove", &path, error))?;
             }
-            self.is_dir_dirty = self.has_dir;
+            self.is_dir_dirty = self.folder != Folder::Missing;
             report.segments += 1;
             report.bytes += bytes;
         }

@@ -13,22 +13,22 @@ use crate::index::SparseIndex;
 
 /// Files kept open for readers, with their indexes (up to 192 KiB each at the default sizes).
 const READ_MAX: usize = 256;
-/// Files kept open by writers between two flushes; beyond, a file is flushed and closed after each
-/// write. With [`READ_MAX`] below the usual limit of 1,024 descriptors.
-const WRITE_MAX: usize = 512;
+/// Files that writers may keep open, unless said otherwise: with [`READ_MAX`] below the usual limit
+/// of 1,024 descriptors.
+const WRITE_MAX_DEFAULT: usize = 512;
 /// Appended bytes in memory, over all logs; beyond, appends are written at once.
 const TAIL_BYTES_MAX: usize = 64 << 20;
 
 /// Open files and memory that the logs of a process share. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct OpenFiles {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     reads: Mutex<Reads>,
     writers: AtomicUsize,
+    writers_max: usize,
     tail_bytes: AtomicUsize,
     last_id: AtomicU64,
 }
@@ -52,6 +52,21 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFiles {
+    /// Room for as many writers as `writers_max` between two flushes; beyond, a file is flushed and
+    /// closed after each write, which is slow.
+    #[must_use]
+    pub fn new(writers_max: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                reads: Mutex::default(),
+                writers: AtomicUsize::new(0),
+                writers_max,
+                tail_bytes: AtomicUsize::new(0),
+                last_id: AtomicU64::new(0),
+            }),
+        }
+    }
+
     /// Whether appends must be written at once.
     pub(crate) fn is_memory_full(&self) -> bool {
         self.tail_bytes() > TAIL_BYTES_MAX
@@ -95,6 +110,12 @@ impl Reads {
             }
         }
         self.open.insert(id, Entry { file, last_use: self.uses });
+    }
+}
+
+impl Default for OpenFiles {
+    fn default() -> Self {
+        Self::new(WRITE_MAX_DEFAULT)
     }
 }
 
@@ -174,7 +195,7 @@ pub(crate) struct WriteFile {
 impl WriteFile {
     /// Whether it must not stay open.
     pub(crate) fn is_one_too_many(&self) -> bool {
-        self.files.writers() > WRITE_MAX
+        self.files.writers() > self.files.shared.writers_max
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::{Corruption, FileFailure, OpenError, ReadError};
 use crate::file_name::{self, Kind};
 use crate::index_file::{self, Summary};
-use crate::log::LogEnd;
+use crate::log::{Folder, LogEnd};
 use crate::metrics;
 use crate::open_files::SegmentFile;
 use crate::scan;
@@ -23,7 +23,7 @@ use crate::window::{READ_ON_BYTES, Window};
 /// A log as it was found.
 pub(crate) struct Recovered {
     pub(crate) view: View,
-    pub(crate) has_dir: bool,
+    pub(crate) folder: Folder,
     /// Whether names were removed that a power cut may bring back.
     pub(crate) is_dir_dirty: bool,
 }
@@ -66,7 +66,9 @@ pub(crate) fn recover(
     }
     let is_dir_dirty = !plan.remove.is_empty();
     let view = View { sealed, active: Arc::new(active) };
-    Ok(Recovered { view, has_dir, is_dir_dirty })
+    // One that was there may be a killed process's, which had not flushed it.
+    let folder = if has_dir { Folder::Unflushed } else { Folder::Missing };
+    Ok(Recovered { view, folder, is_dir_dirty })
 }
 
 impl Listing {

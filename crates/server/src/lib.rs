@@ -6,6 +6,7 @@
 //! - Start reading at [`startup`].
 
 pub mod config;
+mod descriptors;
 mod http;
 mod opener;
 mod progress;

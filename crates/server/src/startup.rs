@@ -15,11 +15,13 @@ use quipu_metadata::bootstrap::Settings;
 use quipu_metadata::{Addresses, Bootstrap, Identity, Images, MetadataStateMachine};
 use quipu_partition::PartitionEnv;
 use quipu_runtime::{Clock, Fatal, OnExit, TaskGroup};
+use quipu_segment::OpenFiles;
 use quipu_shard::{CheckpointConfig, Shards, spawn_checkpointer};
 use quipu_types::ShardId;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::descriptors;
 use crate::http::{self, Routes};
 use crate::opener::Opener;
 use crate::progress::StartProgress;
@@ -171,7 +173,10 @@ impl Local {
             partitions: PartitionEnv {
                 disk,
                 root_dir: dir.join("partitions"),
-                segment: quipu_segment::Config::default(),
+                segment: quipu_segment::Config {
+                    open_files: OpenFiles::new(descriptors::writers_max()),
+                    ..quipu_segment::Config::default()
+                },
             },
             snapshot_dir: dir.join("snapshots"),
         })

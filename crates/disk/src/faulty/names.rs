@@ -71,11 +71,19 @@ impl Names {
     }
 
     pub(super) fn create(&mut self, path: &Path, id: InodeId) -> io::Result<()> {
+        self.create_node(path, Node::File(id))
+    }
+
+    pub(super) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.create_node(path, Node::Dir)
+    }
+
+    fn create_node(&mut self, path: &Path, node: Node) -> io::Result<()> {
         self.check_parent(path)?;
         if self.seen.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        self.record(Change::Set { path: path.to_owned(), node: Node::File(id) });
+        self.record(Change::Set { path: path.to_owned(), node });
         Ok(())
     }
 

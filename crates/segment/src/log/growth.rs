@@ -1,13 +1,14 @@
 //! The active segment of a log: written, sealed, followed by the next.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quipu_disk::OpenMode;
+use quipu_disk::{Disk, OpenMode};
 use quipu_types::{Offset, TimestampMs};
 
-use super::SegmentLog;
+use super::{Folder, SegmentLog};
 use super::pending::Unflushed;
 use crate::active::Active;
 use crate::error::{FileFailure, ReadError, WriteError};
@@ -22,6 +23,18 @@ use crate::window::{Window, to_usize, widen};
 
 /// Sealed files that wait for the next flush.
 const UNFLUSHED_MAX: usize = 8;
+
+/// Makes a log's folder. To flush its name is left to the next flush of the log: a thousand logs
+/// begin as fast as they are written to.
+fn make_folder(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    match (disk.create_dir(dir), dir.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            disk.create_dir_all(parent)?;
+            disk.create_dir(dir)
+        }
+        (made, _) => made,
+    }
+}
 
 impl SegmentLog {
     pub(super) fn is_roll_due(
@@ -113,10 +126,10 @@ impl SegmentLog {
     }
 
     fn make_dir(&mut self) -> Result<(), FileFailure> {
-        if !self.has_dir {
+        if self.folder == Folder::Missing {
             let dir = &self.shared.dir;
-            self.disk.create_dir_all(dir).map_err(|error| FileFailure::new("make", dir, error))?;
-            self.has_dir = true;
+            make_folder(&*self.disk, dir).map_err(|error| FileFailure::new("make", dir, error))?;
+            self.folder = Folder::Unflushed;
         }
         Ok(())
     }

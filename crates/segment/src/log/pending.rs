@@ -9,6 +9,16 @@ use crate::error::FileFailure;
 use crate::open_files::{SegmentFile, WriteFile};
 use crate::sealed::Sealed;
 
+/// How far a log's folder has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Folder {
+    /// A log that was never appended to has none.
+    Missing,
+    /// Its name may be lost with the power.
+    Unflushed,
+    Flushed,
+}
+
 /// A file to flush.
 #[derive(Debug)]
 pub(super) enum Unflushed {
