@@ -2,11 +2,12 @@
 
 use quipu_partition::ReadError;
 use quipu_runtime::Deadline;
-use quipu_types::{Effect, ErrorCode, NodeId, PartitionId, PartitionIndex, Progress, Retry};
+use quipu_types::{Effect, ErrorCode, NodeId, PartitionIndex, Progress, Retry};
 
+use crate::Broker;
 use crate::error::{OperationError, RETRY_LATER, RouteError};
+use crate::route::Route;
 use crate::topics::LookupError;
-use crate::{Broker, route};
 
 /// Why there is no checksum. Reads have no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,12 +95,12 @@ impl Broker {
         index: PartitionIndex,
         deadline: Deadline,
     ) -> Result<(Progress, u32), ChecksumError> {
-        let topic = self.topic_named(topic, deadline).await?;
-        let id = route::shard_of(&topic, index)?;
+        let place = self.partition_named::<ChecksumError>(topic, index, deadline).await?;
+        let Route { partition, shard: id, .. } = place;
         let Some(shard) = self.inner.shards.get(id) else {
             return Err(ChecksumError::NoReplica { nodes: Self::replica_nodes(&self.image(), id) });
         };
-        let handle = shard.partition(PartitionId::new(topic.id, index));
+        let handle = shard.partition(partition);
         let handle = handle.ok_or(RouteError::NotReady)?;
         let read = tokio::task::spawn_blocking(move || handle.checksum()).await;
         let read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));

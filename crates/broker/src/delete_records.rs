@@ -12,8 +12,9 @@ use crate::error::{
     not_leader_fields, not_leader_retry,
 };
 use crate::list_offsets::ListOffsetsError;
+use crate::route::Route;
 use crate::topics::LookupError;
-use crate::{Broker, calls, route};
+use crate::{Broker, calls};
 
 /// Which prefix of which partition.
 #[derive(Clone, Debug)]
@@ -151,9 +152,9 @@ impl Broker {
         target: &DeleteRecordsTarget,
         deadline: Deadline,
     ) -> Result<Offset, DeleteRecordsError> {
-        let topic = self.topic_named(&target.topic, deadline).await?;
-        let shard = route::shard_of(&topic, target.partition)?;
-        let partition = PartitionId::new(topic.id, target.partition);
+        let (topic, index) = (&target.topic, target.partition);
+        let place = self.partition_named::<DeleteRecordsError>(topic, index, deadline).await?;
+        let Route { partition, shard, .. } = place;
         // The whole prefix: apply stops at the high watermark it finds.
         let to = target.before.unwrap_or(Offset::new(u64::MAX));
         if let Some(asked) = target.before {
@@ -223,7 +224,7 @@ impl Broker {
         partition: PartitionId,
         deadline: Deadline,
     ) -> Result<Progress, ListOffsetsError> {
-        let known = self.image_knowing(std::iter::once(partition.topic), deadline).await;
+        let known = self.image_placing(std::iter::once(partition), deadline).await;
         let route = known.route(partition.topic, partition.index)?;
         let shard = self.led_shard(route.shard)?;
         let handle = shard.partition(partition).ok_or(RouteError::NotReady)?;

@@ -94,10 +94,11 @@ impl Broker {
     ///
     /// Errors are per partition. Dropping the future reads no further.
     pub async fn fetch(&self, command: FetchCommand) -> Fetched {
-        let topics = command.positions.iter().map(|position| position.topic);
+        let positions = command.positions.iter();
+        let partitions = positions.map(|at| PartitionId::new(at.topic, at.partition));
         // Even a fetch that does not wait should learn that its topic is gone.
         let patience = command.deadline.max(Deadline::after(self.clock(), CONFIRM_WAIT));
-        let known = self.image_knowing(topics, patience).await;
+        let known = self.image_placing(partitions, patience).await;
         let positions: Vec<_> =
             command.positions.iter().map(|position| self.open(&known, position)).collect();
         let mut fetch = Fetch::new(&command, positions);

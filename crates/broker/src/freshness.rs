@@ -1,8 +1,9 @@
 //! How a node makes sure that it has not missed a change of metadata.
 //!
-//! A node learns of a change a moment after the controller made it. "This topic does not exist"
-//! must not be said, nor acted upon, because of that moment: the controller is asked for the
-//! version it has now (a linearizable read, Raft §6.4), and the own image awaited.
+//! A node learns of a change a moment after the controller made it. "This topic does not exist" or
+//! "it has no such partition" must not be said, nor acted upon, because of that moment: the
+//! controller is asked for the version it has now (a linearizable read, Raft §6.4), and the own
+//! image awaited.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quipu_metadata::Image;
 use quipu_runtime::Deadline;
-use quipu_types::{MetadataVersion, ShardId, TopicId};
+use quipu_types::{MetadataVersion, PartitionId, ShardId, TopicId};
 use tokio::sync::Semaphore;
 
 use crate::{Broker, calls};
@@ -57,8 +58,25 @@ impl Broker {
         topics: impl Iterator<Item = TopicId> + Clone,
         deadline: Deadline,
     ) -> Known {
+        let is_known =
+            |image: &Image| topics.clone().all(|topic| image.topic_by_id(&topic).is_some());
+        self.image_in_which(is_known, deadline).await
+    }
+
+    /// An image that places all these partitions, or is confirmed to be new enough not to.
+    pub(crate) async fn image_placing(
+        &self,
+        partitions: impl Iterator<Item = PartitionId> + Clone,
+        deadline: Deadline,
+    ) -> Known {
+        let is_placed =
+            |image: &Image| partitions.clone().all(|partition| image.shard_of(partition).is_some());
+        self.image_in_which(is_placed, deadline).await
+    }
+
+    async fn image_in_which(&self, holds: impl Fn(&Image) -> bool, deadline: Deadline) -> Known {
         let image = self.image();
-        if topics.clone().all(|topic| image.topic_by_id(&topic).is_some()) {
+        if holds(&image) {
             return Known { image, is_confirmed: true };
         }
         let is_confirmed = self.confirm_image(deadline).await;

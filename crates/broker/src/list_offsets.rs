@@ -6,7 +6,7 @@ use quipu_consensus::ReadIndexError;
 use quipu_partition::{PartitionHandle, ReadError};
 use quipu_runtime::Deadline;
 use quipu_types::{
-    Effect, ErrorCode, Offset, PartitionIndex, Retry, ShardId, TimestampMs, TopicId,
+    Effect, ErrorCode, Offset, PartitionId, PartitionIndex, Retry, ShardId, TimestampMs, TopicId,
 };
 
 use crate::Broker;
@@ -138,7 +138,8 @@ impl Broker {
         queries: &[OffsetQuery],
         deadline: Deadline,
     ) -> Vec<Result<FoundOffset, ListOffsetsError>> {
-        let known = self.image_knowing(queries.iter().map(|query| query.topic), deadline).await;
+        let asked = queries.iter().map(|query| PartitionId::new(query.topic, query.partition));
+        let known = self.image_placing(asked, deadline).await;
         let confirmed = self.confirm_leadership(&known, queries, deadline).await;
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {

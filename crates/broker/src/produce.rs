@@ -72,8 +72,9 @@ impl Broker {
     /// `Overloaded`: the command's deadline passed first; nothing was appended.
     pub async fn admit(&self, command: ProduceCommand) -> Result<Admitted, ProduceError> {
         let deadline = command.deadline;
-        let topics = command.entries.iter().map(|entry| entry.topic);
-        let known = self.image_knowing(topics, deadline).await;
+        let entries = command.entries.iter();
+        let partitions = entries.map(|entry| PartitionId::new(entry.topic, entry.partition));
+        let known = self.image_placing(partitions, deadline).await;
         let mut bytes: BTreeMap<ShardId, usize> = BTreeMap::new();
         for entry in &command.entries {
             if let Ok(route) = known.route(entry.topic, entry.partition) {

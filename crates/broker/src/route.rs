@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use quipu_consensus::Role;
 use quipu_metadata::{Image, TopicRecord};
+use quipu_runtime::Deadline;
 use quipu_shard::Shard;
 use quipu_types::{NodeId, PartitionId, PartitionIndex, ShardId, TopicId};
 
 use crate::Broker;
 use crate::error::RouteError;
 use crate::freshness::Known;
+use crate::topics::LookupError;
 
 /// Where a partition lives.
 #[derive(Clone, Debug)]
@@ -32,16 +34,20 @@ impl Known {
     /// The shard of a partition.
     pub(crate) fn route(&self, topic: TopicId, index: PartitionIndex) -> Result<Route, RouteError> {
         let record = self.image.topic_by_id(&topic).ok_or_else(|| self.missing(topic))?;
-        shard_of(record, index).map(|shard| Route {
-            topic: Arc::clone(record),
-            partition: PartitionId::new(topic, index),
-            shard,
-        })
+        let partition = PartitionId::new(topic, index);
+        match shard_of(record, index) {
+            Ok(shard) => Ok(Route { topic: Arc::clone(record), partition, shard }),
+            // It may have been added a moment ago.
+            Err(RouteError::UnknownPartition { .. }) if !self.is_confirmed => {
+                Err(RouteError::MetadataUnavailable)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
 /// The shard of a topic's partition.
-pub(crate) fn shard_of(topic: &TopicRecord, index: PartitionIndex) -> Result<ShardId, RouteError> {
+fn shard_of(topic: &TopicRecord, index: PartitionIndex) -> Result<ShardId, RouteError> {
     let partitions = topic.partitions.len();
     usize::try_from(index.get())
         .ok()
@@ -51,6 +57,20 @@ pub(crate) fn shard_of(topic: &TopicRecord, index: PartitionIndex) -> Result<Sha
 }
 
 impl Broker {
+    /// The partition of a topic's name and an index. One that is not known here is asked for at
+    /// the controller before it is called unknown.
+    pub(crate) async fn partition_named<E: From<LookupError> + From<RouteError>>(
+        &self,
+        name: &str,
+        index: PartitionIndex,
+        deadline: Deadline,
+    ) -> Result<Route, E> {
+        let topic = self.topic_named(name, deadline).await?.id;
+        let asked = std::iter::once(PartitionId::new(topic, index));
+        let known = self.image_placing(asked, deadline).await;
+        Ok(known.route(topic, index)?)
+    }
+
     /// The leader of a shard as far as this node knows: the newest of what its own replica and
     /// its peers say. One that this node cannot reach does not count.
     pub(crate) fn leader_of(&self, shard: ShardId) -> Option<NodeId> {

@@ -1,16 +1,19 @@
-//! Topics: create, describe, alter, delete. Changes are the metadata group's; this node asks for
+//! Topics: create, describe, alter, grow, delete. Changes are the metadata group's; this node asks for
 //! them from wherever it stands, and waits until they are true for users.
 
+mod add_partitions;
 mod alter;
 mod create;
 mod delete;
 mod describe;
 mod lookup;
+mod served;
 
 use std::collections::BTreeMap;
 
 use quipu_metadata::{InvalidConfig, Setting};
 
+pub use add_partitions::{AddPartitions, AddPartitionsError, GrownTopic};
 pub use alter::{AlterTopic, AlterTopicError};
 pub use create::{CreateTopic, CreateTopicError};
 pub use delete::DeleteTopicError;

@@ -320,6 +320,22 @@ pub enum TopicVerb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Gives a topic more partitions; there is no way back to fewer.
+    #[command(
+        after_help = "Keys map to other partitions from then on: the order of a key's events \
+        holds among\nthose published before, and among those published after.\n\n\
+        Example:\n  quipu topic add-partitions fees --to 12 --dry-run"
+    )]
+    AddPartitions {
+        /// Its name.
+        name: String,
+        /// How many it is to have, those it has included.
+        #[arg(long, value_name = "TOTAL")]
+        to: u32,
+        /// Check everything, change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Deletes the oldest events of a partition.
     Trim {
         /// Its name.

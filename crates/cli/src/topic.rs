@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 
-use quipu_client::{Admin, NewTopic, TopicChange, TopicDescription};
+use quipu_client::{Admin, GrownTopic, NewTopic, TopicChange, TopicDescription};
 use quipu_types::ErrorCode;
+use serde::Serialize;
 
 use crate::args::{Format, Global, TopicVerb};
 use crate::cluster::{join, optional};
@@ -36,6 +37,14 @@ pub(crate) fn run(global: &Global, verb: TopicVerb) -> anyhow::Result<()> {
                 change.reset = reset;
                 change.validate_only = dry_run;
                 describe(global, &admin.alter_topic(change).await?)
+            }
+            TopicVerb::AddPartitions { name, to, dry_run } => {
+                let grown = if dry_run {
+                    admin.preview_add_partitions(&name, to).await?
+                } else {
+                    admin.add_partitions(&name, to).await?
+                };
+                show_growth(global, &Growth::new(&grown, dry_run))
             }
             TopicVerb::Trim { name, partition, before, yes } => {
                 confirm(&name, yes, "deletes events for good")?;
@@ -112,6 +121,53 @@ fn describe(global: &Global, topic: &TopicDescription) -> anyhow::Result<()> {
         vec![entry.key.clone(), entry.value.clone(), origin.to_owned()]
     });
     output::table(&["setting", "value", "origin"], config)
+}
+
+/// What became of a topic's number of partitions.
+#[derive(Serialize)]
+struct Growth {
+    topic: String,
+    before: u32,
+    after: usize,
+    is_changed: bool,
+    is_dry_run: bool,
+}
+
+impl Growth {
+    fn new(grown: &GrownTopic, is_dry_run: bool) -> Self {
+        Self {
+            topic: grown.topic.name.clone(),
+            before: grown.before,
+            after: grown.topic.partitions.len(),
+            is_changed: grown.is_changed,
+            is_dry_run,
+        }
+    }
+}
+
+fn show_growth(global: &Global, growth: &Growth) -> anyhow::Result<()> {
+    let Growth { topic, before, after, is_changed, is_dry_run } = growth;
+    match global.output {
+        Format::Json => output::json(growth)?,
+        Format::Raw => output::line(&after.to_string())?,
+        Format::Table => output::table(
+            &["topic", "before", "after"],
+            [vec![topic.clone(), before.to_string(), after.to_string()]],
+        )?,
+    }
+    if !is_changed {
+        output::note(&format!("topic {topic} has {after} partitions already: no change"));
+        return Ok(());
+    }
+    let map = if *is_dry_run { "would map" } else { "map" };
+    output::note(&format!(
+        "warning: keys {map} to other partitions from now on; the order of a key's events holds \
+         among those published before, and among those published after"
+    ));
+    if *is_dry_run {
+        output::note("nothing was changed (--dry-run)");
+    }
+    Ok(())
 }
 
 /// `key=value` flags as a map.

@@ -10,11 +10,13 @@ use crate::call::{Call, Target};
 use crate::client::{Shared, admin_service, cluster_service};
 use crate::{Error, Result};
 
+mod add_partitions;
 mod describe;
 mod groups;
 pub(crate) mod offsets;
 mod request;
 
+pub use add_partitions::GrownTopic;
 pub use describe::{
     ClusterDescription, ConfigEntry, NodeDescription, PartitionChecksum, PartitionDescription,
     ShardDescription, TopicDescription,

@@ -58,8 +58,8 @@ macro_rules! answers {
 }
 
 answers! {
-    refusing: CreateTopicResponse DeleteTopicResponse AlterTopicResponse PartitionChecksumResponse
-        TransferLeaderResponse InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
+    refusing: CreateTopicResponse DeleteTopicResponse AlterTopicResponse AddPartitionsResponse
+        PartitionChecksumResponse TransferLeaderResponse InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
         ListGroupsResponse DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse;
     plain: MetadataResponse DescribeTopicsResponse DescribeClusterResponse ListOffsetsResponse
         DeleteRecordsResponse

@@ -158,7 +158,7 @@ impl ClusterView {
             topic_id: topic.topic_id.clone(),
             partitions: partitions.collect(),
             max_batch_bytes: limit.and_then(|it| u32::try_from(it.get()).ok()).unwrap_or(0),
-            error: None,
+            ..v1::TopicMetadata::default()
         };
         self.update(|view| take_topic(view, &topic, &[]));
     }
@@ -203,8 +203,9 @@ fn whom_to_ask(partition: &v1::PartitionMetadata, alive: &[u64]) -> Option<NodeI
     partition.leader_node.or_else(living).map(NodeId::new)
 }
 
-/// Takes over one topic of an answer. One that the answering node does not know stays: it may be
-/// younger than that node's knowledge. Who sends records to it learns the truth.
+/// Takes over one topic of an answer. One that the answering node does not know stays, and so do
+/// partitions: they may be younger than that node's knowledge, and a topic never has fewer. Who
+/// sends records to it learns the truth.
 fn take_topic(view: &mut View, topic: &v1::TopicMetadata, alive: &[u64]) {
     let id = TopicId::from_slice(&topic.topic_id).filter(|_| topic.error.is_none());
     let Some(id) = id else { return };
@@ -213,7 +214,11 @@ fn take_topic(view: &mut View, topic: &v1::TopicMetadata, alive: &[u64]) {
         .ok()
         .filter(|bytes| *bytes > 0)
         .unwrap_or(limits::BATCH_BYTES_MAX_DEFAULT);
-    let leaders = topic.partitions.iter().map(|it| whom_to_ask(it, alive)).collect();
+    let mut leaders: Vec<Option<NodeId>> =
+        topic.partitions.iter().map(|it| whom_to_ask(it, alive)).collect();
+    if let Some(before) = view.topics.get(&name).filter(|before| before.id == id) {
+        leaders.extend(before.leaders.iter().skip(leaders.len()));
+    }
     let known = Topic { name: name.clone(), id, leaders, batch_bytes_max };
     view.topics.insert(name, Arc::new(known));
 }
@@ -255,6 +260,19 @@ mod tests {
         view.set_leader("fees", 9, NodeId::new(2));
         view.set_leader("other", 0, NodeId::new(2));
         assert_eq!(view.topic("fees").unwrap(), topic);
+    }
+
+    #[test]
+    fn a_node_that_does_not_know_new_partitions_takes_none_away() {
+        let view = ClusterView::new(vec![]);
+        view.merge(&answer("c", &[Some(1), Some(2), Some(1)]), "b:1").unwrap();
+        view.merge(&answer("c", &[Some(2)]), "b:1").unwrap();
+        let two = Some(NodeId::new(2));
+        assert_eq!(view.topic("fees").unwrap().leaders, [two, two, Some(NodeId::new(1))]);
+        let mut again = answer("c", &[Some(1)]);
+        again.topics[0].topic_id = vec![8; 16].into();
+        view.merge(&again, "b:1").unwrap();
+        assert_eq!(view.topic("fees").unwrap().partitions(), 1, "another topic of the name");
     }
 
     #[test]

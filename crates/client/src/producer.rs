@@ -233,7 +233,9 @@ impl Handle {
         record: NewRecord,
         reserved: usize,
     ) -> Result<Delivery> {
-        let buffer = topic.buffer_for(&record)?;
+        // A partition that is not known may have been added a moment ago.
+        let refresh = |_: &Error| self.client.view.want_refresh();
+        let buffer = topic.buffer_for(&record).inspect_err(refresh)?;
         let record = Record {
             timestamp: record.timestamp.unwrap_or_else(clock::wall),
             key: record.key,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quipu_types::{LeaderEpoch, Offset, PartitionId, TopicId, TopicName};
+use quipu_types::{LeaderEpoch, MetadataVersion, Offset, PartitionId, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
 use crate::refusal::Refusal;
@@ -26,8 +26,12 @@ pub enum Command {
         leaves: Vec<Leave>,
         /// Whose subscription changed.
         subscriptions: Vec<Subscribed>,
-        /// Every topic that somebody reads once this is applied.
+        /// Every topic that somebody reads once this is applied, as far as the sender knows it.
         topics: Vec<TopicPartitions>,
+        /// The metadata that topics were looked up in, also those of joins and subscriptions. One
+        /// older than what the group has seen takes no topic from anybody.
+        #[serde(default)]
+        image: MetadataVersion,
     },
     /// Members let partitions go. No new epoch.
     Confirm {
@@ -108,6 +112,10 @@ pub struct Leave {
     pub reason: LeaveReason,
     /// A static member that comes back: its partitions are kept for it.
     pub temporary: bool,
+    /// When it joined, as the sender saw it: a member that has joined again since stays. None: the
+    /// member itself, or whoever has its name, is meant.
+    #[serde(default)]
+    pub joined: Option<GroupEpoch>,
 }
 
 /// Why a member leaves.
@@ -136,7 +144,7 @@ pub struct Subscribed {
     pub resolved: Vec<TopicId>,
 }
 
-/// A topic, as of the metadata that the coordinator knew.
+/// A topic, as of the metadata that the coordinator knew. A count below an earlier one is older.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicPartitions {

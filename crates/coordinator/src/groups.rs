@@ -3,35 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quipu_types::{TimestampMs, limits};
-use serde::{Deserialize, Serialize};
+use quipu_types::{TimestampMs, TopicId, limits};
 
-use crate::GroupName;
 use crate::command::{Answer, Command, Outcome};
 use crate::group::{Group, Update};
 use crate::refusal::Refusal;
-
-/// The only layout of rows so far. Persisted; never reuse.
-const VERSION: u32 = 1;
+use crate::row::{self, Document, FloorRow, GroupRow};
+use crate::{GroupEpoch, GroupName, InvalidRow, RowKey};
 
 /// Every group of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups {
     groups: BTreeMap<GroupName, Group>,
+    /// The highest epoch of all groups that were deleted. New ones begin there: what was said to
+    /// an earlier group of the same name is old news to them.
+    floor: GroupEpoch,
     /// Changed, made or deleted since the last checkpoint.
-    stale: BTreeSet<GroupName>,
-}
-
-/// A row is damaged, or written by a newer release.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a row of consumer groups is damaged or of a newer release: {0}")]
-pub struct InvalidRow(String);
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row<T> {
-    v: u32,
-    group: T,
+    stale: BTreeSet<RowKey>,
 }
 
 impl Groups {
@@ -39,9 +27,18 @@ impl Groups {
     ///
     /// # Errors
     /// When one cannot be read.
-    pub fn open(rows: impl IntoIterator<Item = (GroupName, Bytes)>) -> Result<Self, InvalidRow> {
-        let groups = rows.into_iter().map(|(name, row)| Ok((name, decode(&row)?)));
-        Ok(Self { groups: groups.collect::<Result<_, _>>()?, stale: BTreeSet::new() })
+    pub fn open(rows: impl IntoIterator<Item = (RowKey, Bytes)>) -> Result<Self, InvalidRow> {
+        let mut opened = Self::default();
+        for (key, row) in rows {
+            match key {
+                RowKey::Floor => opened.floor = row::decode::<FloorRow>(&row)?.floor,
+                RowKey::Group(name) => {
+                    let row: GroupRow<Group> = row::decode(&row)?;
+                    opened.groups.insert(name, row.group);
+                }
+            }
+        }
+        Ok(opened)
     }
 
     /// Applies a command. `now` is the coordinator's clock when it proposed.
@@ -51,8 +48,8 @@ impl Groups {
 
     fn run(&mut self, now: TimestampMs, command: Command) -> Result<Outcome, Refusal> {
         match command {
-            Command::Update { group, joins, leaves, subscriptions, topics } => {
-                let update = Update { joins, leaves, subscriptions, topics };
+            Command::Update { group, joins, leaves, subscriptions, topics, image } => {
+                let update = Update { joins, leaves, subscriptions, topics, image };
                 let may_begin = !update.joins.is_empty();
                 let epoch = self
                     .change(now, group, may_begin, |found, name| found.update(name, now, update))?;
@@ -82,8 +79,7 @@ impl Groups {
                 self.group(&group)
                     .ok_or_else(|| Refusal::UnknownGroup { group: group.clone() })?
                     .check_empty(&group)?;
-                self.groups.remove(&group);
-                self.stale.insert(group);
+                self.remove(group);
                 Ok(Outcome::Deleted)
             }
             Command::Sweep { retention_ms, gone } => {
@@ -102,7 +98,7 @@ impl Groups {
     ) -> Result<T, Refusal> {
         if let Some(group) = self.groups.get_mut(&name) {
             let changed = change(group, &name)?;
-            self.stale.insert(name);
+            self.stale.insert(RowKey::Group(name));
             return Ok(changed);
         }
         if !may_begin {
@@ -112,26 +108,30 @@ impl Groups {
         if self.groups.len() >= limit {
             return Err(Refusal::TooManyGroups { limit });
         }
-        let mut group = Group::new(now);
+        let mut group = Group::new(now, self.floor);
         let changed = change(&mut group, &name)?;
         self.groups.insert(name.clone(), group);
-        self.stale.insert(name);
+        self.stale.insert(RowKey::Group(name));
         Ok(changed)
     }
 
-    fn sweep(
-        &mut self,
-        now: TimestampMs,
-        retention_ms: u64,
-        gone: &BTreeSet<quipu_types::TopicId>,
-    ) -> Outcome {
+    fn remove(&mut self, name: GroupName) {
+        let epoch = self.groups.remove(&name).map_or(self.floor, |group| group.epoch());
+        self.stale.insert(RowKey::Group(name));
+        if epoch > self.floor {
+            self.floor = epoch;
+            self.stale.insert(RowKey::Floor);
+        }
+    }
+
+    fn sweep(&mut self, now: TimestampMs, retention_ms: u64, gone: &BTreeSet<TopicId>) -> Outcome {
         let mut forgotten = 0;
         let mut expired = Vec::new();
         for (name, group) in &mut self.groups {
             let offsets = group.forget(gone);
             if offsets > 0 {
                 forgotten += offsets;
-                self.stale.insert(name.clone());
+                self.stale.insert(RowKey::Group(name.clone()));
             }
             if group.is_expired(now, retention_ms) {
                 forgotten += group.offsets().count();
@@ -140,10 +140,7 @@ impl Groups {
         }
         let count = |found: usize| u64::try_from(found).unwrap_or(u64::MAX);
         let groups = count(expired.len());
-        for name in expired {
-            self.groups.remove(&name);
-            self.stale.insert(name);
-        }
+        expired.into_iter().for_each(|name| self.remove(name));
         Outcome::Swept { groups, offsets: count(forgotten) }
     }
 
@@ -160,8 +157,12 @@ impl Groups {
 
     /// Rows that differ from those of the last checkpoint; `None` deletes.
     #[must_use]
-    pub fn stale_rows(&self) -> Vec<(GroupName, Option<Bytes>)> {
-        self.stale.iter().map(|name| (name.clone(), self.groups.get(name).map(encode))).collect()
+    pub fn stale_rows(&self) -> Vec<(RowKey, Option<Bytes>)> {
+        let row = |key: &RowKey| match key {
+            RowKey::Floor => Some(row::floor(self.floor)),
+            RowKey::Group(name) => self.groups.get(name).map(row::group),
+        };
+        self.stale.iter().map(|key| (key.clone(), row(key))).collect()
     }
 
     /// The stale rows are durable.
@@ -175,8 +176,7 @@ impl Groups {
     /// Never: every group has a JSON form.
     #[must_use]
     pub fn export(&self) -> Bytes {
-        let row = Row { v: VERSION, group: &self.groups };
-        serde_json::to_vec(&row).expect("groups have a JSON form").into()
+        row::document(self.floor, &self.groups)
     }
 
     /// The groups of a document; none where there is nothing.
@@ -187,31 +187,14 @@ impl Groups {
         if document.is_empty() {
             return Ok(Self::default());
         }
-        let groups = decode_versioned(document)?;
-        Ok(Self { groups, stale: BTreeSet::new() })
+        let Document { floor, group: groups, .. } = row::decode(document)?;
+        Ok(Self { groups, floor, stale: BTreeSet::new() })
     }
 
     /// Becomes what a snapshot says. Every row is stale then, deletions included.
     pub fn replace(&mut self, imported: Self) {
-        self.stale.extend(self.groups.keys().chain(imported.groups.keys()).cloned());
-        self.groups = imported.groups;
+        let names = self.groups.keys().chain(imported.groups.keys()).cloned();
+        self.stale.extend(names.map(RowKey::Group).chain([RowKey::Floor]));
+        (self.groups, self.floor) = (imported.groups, imported.floor);
     }
-}
-
-fn encode(group: &Group) -> Bytes {
-    let row = Row { v: VERSION, group };
-    serde_json::to_vec(&row).expect("a group has a JSON form").into()
-}
-
-fn decode(row: &[u8]) -> Result<Group, InvalidRow> {
-    decode_versioned(row)
-}
-
-fn decode_versioned<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, InvalidRow> {
-    let invalid = |error: serde_json::Error| InvalidRow(error.to_string());
-    let row: Row<serde_json::Value> = serde_json::from_slice(bytes).map_err(invalid)?;
-    if row.v != VERSION {
-        return Err(InvalidRow(format!("version {}, this release reads {VERSION}", row.v)));
-    }
-    serde_json::from_value(row.group).map_err(invalid)
 }

@@ -8,7 +8,8 @@
 //! - Must not know: time, chance, tasks, sockets, patterns. Time and resolved topics come in with
 //!   the command; sessions are the broker's.
 //! - Architecture invariants: the outcome of a command depends on the commands before it only; a
-//!   partition has one owner at most; a position changes only by a commit of its owner, by a commit
+//!   partition has one owner at most; epochs of a name never fall, even when its group is deleted
+//!   and made again; a position changes only by a commit of its owner, by a commit
 //!   or reset without members, or goes with its group or topic.
 //! - Start reading at [`Groups::apply`], then [`Group`].
 
@@ -20,16 +21,18 @@ mod groups;
 mod member;
 mod name;
 mod refusal;
+mod row;
 
 pub use command::{
     Answer, Assignor, Command, Committer, Confirmation, Join, Leave, LeaveReason, NewOffset,
     Outcome, Subscribed, TopicPartitions, UndecodableCommand,
 };
 pub use group::{Assignment, CommittedOffset, Group, GroupState, Owner};
-pub use groups::{Groups, InvalidRow};
+pub use groups::Groups;
 pub use member::Member;
 pub use name::{GroupEpoch, GroupName, InvalidGroupName, InvalidMemberId, MemberId};
 pub use refusal::Refusal;
+pub use row::{InvalidRow, RowKey};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,12 @@
 //! A member of a group.
 
+use std::collections::BTreeSet;
+
 use quipu_types::{TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
-use crate::MemberId;
 use crate::command::{Assignor, Join, Subscribed};
+use crate::{GroupEpoch, MemberId};
 
 /// A member, as it joined and as its subscription is by now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,12 +22,14 @@ pub struct Member {
     pub(crate) assignor: Assignor,
     session_timeout_ms: u32,
     processing_timeout_ms: u32,
+    #[serde(default)]
+    joined: GroupEpoch,
     /// Left for a while; its partitions are kept for it.
     pub(crate) is_away: bool,
 }
 
 impl Member {
-    pub(crate) fn new(join: Join) -> Self {
+    pub(crate) fn new(join: Join, joined: GroupEpoch) -> Self {
         Self {
             id: join.member,
             instance: join.instance,
@@ -37,14 +41,22 @@ impl Member {
             assignor: join.assignor,
             session_timeout_ms: join.session_timeout_ms,
             processing_timeout_ms: join.processing_timeout_ms,
+            joined,
             is_away: false,
         }
     }
 
-    pub(crate) fn subscribe(&mut self, to: Subscribed) {
+    /// Reads something else. What was looked up in older metadata is added to what it reads: a
+    /// topic that is missing there may be there by now, and who looks it up again will say.
+    pub(crate) fn subscribe(&mut self, to: Subscribed, is_behind: bool) {
         self.topics = to.topics;
         self.patterns = to.patterns;
-        self.resolved = to.resolved;
+        let before = std::mem::replace(&mut self.resolved, to.resolved);
+        if is_behind {
+            let both: BTreeSet<TopicId> =
+                before.into_iter().chain(self.resolved.drain(..)).collect();
+            self.resolved = both.into_iter().collect();
+        }
     }
 
     /// What orders members: the instance where there is one, so that a restart moves nothing.
@@ -104,6 +116,12 @@ impl Member {
     #[must_use]
     pub const fn processing_timeout_ms(&self) -> u32 {
         self.processing_timeout_ms
+    }
+
+    /// The epoch that its joining made: tells its stays apart.
+    #[must_use]
+    pub const fn joined(&self) -> GroupEpoch {
+        self.joined
     }
 
     /// Whether it left for a while.

@@ -156,7 +156,8 @@ macro_rules! text {
 text!(GroupName, InvalidGroupName);
 text!(MemberId, InvalidMemberId);
 
-/// The life of a group between two changes of who reads what; 0 before the first.
+/// The life of a group between two changes of who reads what; 0 before the first. A group that is
+/// made again after it was deleted goes on above: a shard gives no epoch of a group twice.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

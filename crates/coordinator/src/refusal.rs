@@ -66,6 +66,19 @@ pub enum Refusal {
         /// The epoch it heard last.
         epoch: GroupEpoch,
     },
+    /// The member has joined again since the one that is to leave.
+    #[error(
+        "member {member} joined again with epoch {current}: its stay since epoch {given}, which is \
+         to end, is over already"
+    )]
+    StaleLeave {
+        /// The member.
+        member: MemberId,
+        /// When the one that is to leave joined.
+        given: GroupEpoch,
+        /// When it joined last.
+        current: GroupEpoch,
+    },
     /// Another live member holds the instance id.
     #[error(
         "instance {instance:?} is held by member {holder}, which is alive: give each running \
@@ -101,7 +114,9 @@ impl Refusal {
             Self::UnknownGroup { .. } => ErrorCode::UnknownGroup,
             Self::GroupNotEmpty { .. } => ErrorCode::GroupNotEmpty,
             Self::UnknownMember { .. } => ErrorCode::UnknownMember,
-            Self::FutureEpoch { .. } | Self::NotOwner { .. } => ErrorCode::StaleMemberEpoch,
+            Self::FutureEpoch { .. } | Self::NotOwner { .. } | Self::StaleLeave { .. } => {
+                ErrorCode::StaleMemberEpoch
+            }
             Self::InstanceInUse { .. } => ErrorCode::InstanceInUse,
             Self::GroupFull { .. } | Self::TooManyGroups { .. } => ErrorCode::GroupFull,
         }
@@ -116,6 +131,7 @@ impl Refusal {
             Self::UnknownGroup { .. }
             | Self::GroupNotEmpty { .. }
             | Self::UnknownMember { .. }
+            | Self::StaleLeave { .. }
             | Self::InstanceInUse { .. }
             | Self::GroupFull { .. }
             | Self::TooManyGroups { .. } => Retry::Never,

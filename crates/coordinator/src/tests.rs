@@ -1,5 +1,7 @@
 mod clients;
+mod floor;
 mod full;
+mod large;
 mod model;
 mod page;
 pub(crate) mod random;

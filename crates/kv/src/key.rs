@@ -35,7 +35,8 @@ pub enum Key {
     /// the topic was deleted.
     MetadataTopic(TopicId),
     /// One consumer group, written in the same batch as its shard's row. Lives until a checkpoint
-    /// after the group was deleted.
+    /// after the group was deleted. Without a name: the epoch that new groups begin at, which
+    /// lives as long as the replica.
     ConsumerGroup(ShardId, Arc<str>),
 }
 

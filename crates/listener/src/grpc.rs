@@ -3,6 +3,7 @@
 //! One file per request: check, call the broker, put the answer into its message. `error_map` is
 //! the only place where errors become messages.
 
+mod add_partitions;
 mod alter_topic;
 mod call;
 mod context;

@@ -68,6 +68,15 @@ pub enum Command {
         /// To set back to their defaults.
         reset: Vec<ConfigKey>,
     },
+    /// Gives a topic more partitions. As many as it has already: nothing.
+    AddPartitions {
+        /// Its id: a topic created again under the same name is not meant.
+        topic: TopicId,
+        /// How many it is to have, those it has included.
+        total: u32,
+        /// How shards are chosen.
+        rule: Rule,
+    },
     /// Takes producer ids out of the supply.
     AllocateProducerIds {
         /// How many.
@@ -172,6 +181,13 @@ pub enum Outcome {
     },
     /// The topic as it is now.
     TopicAltered(TopicRecord),
+    /// The topic has so many partitions; none was added if it had them before.
+    PartitionsAdded {
+        /// The topic as it is now.
+        topic: TopicRecord,
+        /// How many it had.
+        before: u32,
+    },
     /// Ids `[first, first + count)` belong to the caller.
     ProducerIds {
         /// The first.
@@ -271,6 +287,19 @@ mod tests {
             r#"{"v":1,"command":{"create-topic":{"topic":{"name":"fees","#,
             r#""id":"abababab-abab-abab-abab-abababababab","partitions":12,"replication":null,"#,
             r#""config":[{"key":"retention-time","value":"90d"}]},"rule":"least-loaded"}}}"#,
+        );
+        assert_eq!(command.encode(), text.as_bytes());
+        assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
+    }
+
+    #[test]
+    fn the_replicated_form_of_more_partitions_is_the_documented_one() {
+        let topic = TopicId::from_bytes([0xab; 16]);
+        let command = Command::AddPartitions { topic, total: 12, rule: Rule::LeastLoaded };
+        let text = concat!(
+            r#"{"v":1,"command":{"add-partitions":{"#,
+            r#""topic":"abababab-abab-abab-abab-abababababab","total":12,"#,
+            r#""rule":"least-loaded"}}}"#,
         );
         assert_eq!(command.encode(), text.as_bytes());
         assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);

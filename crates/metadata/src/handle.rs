@@ -192,6 +192,38 @@ impl Metadata {
         Ok(topic)
     }
 
+    /// Gives a topic more partitions, until it has `total` of them. Returns it as it is then, and
+    /// how many it had; as many as `total` when nothing was to do.
+    ///
+    /// # Errors
+    /// Refusals name what is wrong and what would be right.
+    pub async fn add_partitions(
+        &self,
+        topic: TopicId,
+        total: u32,
+        deadline: Deadline,
+    ) -> Result<(TopicRecord, u32), MetadataError> {
+        let command = Command::AddPartitions { topic, total, rule: Rule::LeastLoaded };
+        let outcome = self.propose(command, deadline).await?;
+        let Outcome::PartitionsAdded { topic, before } = outcome else { return Err(unexpected()) };
+        Ok((topic, before))
+    }
+
+    /// What [`Self::add_partitions`] would do, as far as this node knows.
+    ///
+    /// # Errors
+    /// The refusal that the metadata group would give.
+    pub fn preview_add_partitions(
+        &self,
+        topic: TopicId,
+        total: u32,
+    ) -> Result<(TopicRecord, u32), MetadataError> {
+        let command = Command::AddPartitions { topic, total, rule: Rule::LeastLoaded };
+        let outcome = self.check(command)?;
+        let Outcome::PartitionsAdded { topic, before } = outcome else { return Err(unexpected()) };
+        Ok((topic, before))
+    }
+
     /// Deletes the topic of a name, and only the one that has the name now. Returns its id.
     ///
     /// # Errors

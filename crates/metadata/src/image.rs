@@ -85,6 +85,10 @@ pub struct TopicRecord {
     pub name: TopicName,
     /// The shard of each partition, by index.
     pub partitions: Vec<ShardId>,
+    /// How many it was created with: those behind were added later. 0 where an older release
+    /// did not note it.
+    #[serde(default)]
+    pub partitions_first: u32,
     /// Replicas of each partition.
     pub replication: u8,
     /// Its settings.
@@ -186,7 +190,7 @@ impl Image {
         self.hosted.entry(id).or_default();
     }
 
-    /// Adds a topic, or replaces one of the same name, id and partitions.
+    /// Adds a topic, or replaces one of the same name and id that has no partition beside these.
     pub fn insert_topic(&mut self, topic: Arc<TopicRecord>) {
         for (partition, shard) in topic.placed() {
             let hosted = self.hosted.entry(shard).or_default();
@@ -220,6 +224,7 @@ mod tests {
             id: TopicId::from_bytes([id; 16]),
             name: TopicName::new(name).expect("valid"),
             partitions: shards.iter().copied().map(ShardId::new).collect(),
+            partitions_first: 0,
             replication: 3,
             config: TopicConfig::default(),
         })
@@ -241,6 +246,9 @@ mod tests {
         assert_eq!(image.shard_of(first), Some(ShardId::new(2)));
         let name = TopicName::new("a").expect("valid");
         let before = image.clone();
+        image.insert_topic(topic("a", 1, &[1, 2, 1, 2]));
+        assert_eq!(of(&image, 2), ["a-1", "a-3", "b-0"], "one more");
+        assert_eq!(image.partitions_total(), 5);
         image.remove_topic(&name);
         assert_eq!(of(&image, 2), ["b-0"]);
         assert_eq!(image.shard_of(first), None);

@@ -44,6 +44,25 @@ pub enum Refusal {
         /// The id the name has now.
         known: TopicId,
     },
+    /// No topic has the id.
+    #[error("no topic has id {id}: it was deleted, perhaps created again under the same name")]
+    UnknownTopicId {
+        /// The id.
+        id: TopicId,
+    },
+    /// Partitions are never taken away: their records would go with them.
+    #[error(
+        "topic {name} has {existing} partitions and cannot have fewer: ask for more than that, \
+         not {given}"
+    )]
+    FewerPartitions {
+        /// The topic's name.
+        name: TopicName,
+        /// As asked for.
+        given: u32,
+        /// As there are.
+        existing: u32,
+    },
     /// Too few or too many partitions for one topic.
     #[error("a topic has 1 to {} partitions, not {given}", limits::TOPIC_PARTITIONS_MAX)]
     InvalidPartitions {
@@ -158,10 +177,10 @@ impl Refusal {
             Self::TopicExists { .. } => ErrorCode::TopicExists,
             Self::TopicIdTaken { .. } => ErrorCode::Internal,
             Self::UnknownTopic { .. } => ErrorCode::UnknownTopic,
-            Self::StaleTopicId { .. } => ErrorCode::UnknownTopicId,
-            Self::InvalidPartitions { .. } | Self::TooManyPartitions { .. } => {
-                ErrorCode::InvalidPartitions
-            }
+            Self::StaleTopicId { .. } | Self::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
+            Self::FewerPartitions { .. }
+            | Self::InvalidPartitions { .. }
+            | Self::TooManyPartitions { .. } => ErrorCode::InvalidPartitions,
             Self::InvalidReplication { .. } => ErrorCode::InvalidReplication,
             Self::InvalidConfig(_) => ErrorCode::InvalidConfig,
             Self::NotFormed => ErrorCode::ControllerUnavailable,
@@ -182,6 +201,8 @@ impl Refusal {
             | Self::TopicIdTaken { .. }
             | Self::UnknownTopic { .. }
             | Self::StaleTopicId { .. }
+            | Self::UnknownTopicId { .. }
+            | Self::FewerPartitions { .. }
             | Self::InvalidPartitions { .. }
             | Self::TooManyPartitions { .. }
             | Self::InvalidReplication { .. }
@@ -201,11 +222,18 @@ impl Refusal {
             Self::TopicExists { name } | Self::UnknownTopic { name } => {
                 vec![("topic", name.to_string())]
             }
-            Self::TopicIdTaken { id } => vec![("topic_id", id.to_string())],
+            Self::TopicIdTaken { id } | Self::UnknownTopicId { id } => {
+                vec![("topic_id", id.to_string())]
+            }
             Self::StaleTopicId { name, given, known } => vec![
                 ("topic", name.to_string()),
                 ("actual", given.to_string()),
                 ("topic_id", known.to_string()),
+            ],
+            Self::FewerPartitions { name, given, existing } => vec![
+                ("topic", name.to_string()),
+                ("actual", given.to_string()),
+                ("existing", existing.to_string()),
             ],
             Self::InvalidPartitions { given } => vec![
                 ("limit", limits::TOPIC_PARTITIONS_MAX.to_string()),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use quipu_types::{MetadataVersion, NodeId, ProducerId, ReplicaId, ShardId, TopicName, limits};
+use quipu_types::{
+    MetadataVersion, NodeId, ProducerId, ReplicaId, ShardId, TopicId, TopicName, limits,
+};
 
 use crate::command::{Command, NewTopic, NodeRegistration, Outcome};
 use crate::identity::Founder;
@@ -84,6 +86,9 @@ pub fn apply(
             let topic = altered(find(&state.image, &name)?, &set, &reset)?;
             state.image.insert_topic(Arc::new(topic.clone()));
             Outcome::TopicAltered(topic)
+        }
+        Command::AddPartitions { topic, total, rule } => {
+            return add_partitions(state, version, topic, total, rule);
         }
         // No image shows the counter: the version stays.
         Command::AllocateProducerIds { count } => return allocate_producer_ids(state, count),
@@ -206,7 +211,7 @@ fn create_topic(
     if state.image.topic_by_id(&new.id).is_some() {
         return Err(Refusal::TopicIdTaken { id: new.id });
     }
-    check_partitions(&state.image, new.partitions)?;
+    check_partitions(&state.image, new.partitions, 0)?;
     if state.image.shards.is_empty() {
         return Err(Refusal::NotFormed);
     }
@@ -220,20 +225,55 @@ fn create_topic(
         create_shards(state, replication, rule);
     }
     let partitions = place(&state.image, replication, new.partitions, rule);
-    let topic = TopicRecord { id: new.id, name: new.name, partitions, replication, config };
+    let topic = TopicRecord {
+        id: new.id,
+        name: new.name,
+        partitions,
+        partitions_first: new.partitions,
+        replication,
+        config,
+    };
     state.image.insert_topic(Arc::new(topic.clone()));
     state.image.version = version;
     Ok(Outcome::TopicCreated(topic))
 }
 
-fn check_partitions(image: &Image, given: u32) -> Result<(), Refusal> {
-    if !(1..=limits::TOPIC_PARTITIONS_MAX).contains(&given) {
-        return Err(Refusal::InvalidPartitions { given });
+/// Raises a topic's number of partitions: those it has stay where they are.
+fn add_partitions(
+    state: &mut State,
+    version: MetadataVersion,
+    id: TopicId,
+    total: u32,
+    rule: Rule,
+) -> Result<Outcome, Refusal> {
+    let image = &mut state.image;
+    let known = Arc::clone(image.topic_by_id(&id).ok_or(Refusal::UnknownTopicId { id })?);
+    let before = u32::try_from(known.partitions.len()).expect("bounded at creation");
+    check_partitions(image, total, before)?;
+    if total < before {
+        let name = known.name.clone();
+        return Err(Refusal::FewerPartitions { name, given: total, existing: before });
+    }
+    let mut topic = TopicRecord::clone(&known);
+    // The same request once more, or one that asks for what is so: the version stays.
+    if total > before {
+        topic.partitions.extend(place(image, topic.replication, total - before, rule));
+        image.insert_topic(Arc::new(topic.clone()));
+        image.version = version;
+    }
+    Ok(Outcome::PartitionsAdded { topic, before })
+}
+
+/// Checks how many partitions a topic is to have; `present` of them are there.
+fn check_partitions(image: &Image, total: u32, present: u32) -> Result<(), Refusal> {
+    if !(1..=limits::TOPIC_PARTITIONS_MAX).contains(&total) {
+        return Err(Refusal::InvalidPartitions { given: total });
     }
     let existing = image.partitions_total();
     let max = usize::try_from(limits::CLUSTER_PARTITIONS_MAX).expect("32 bits fit in a usize");
-    let asked = usize::try_from(given).expect("32 bits fit in a usize");
-    if existing + asked > max {
+    let given = total.saturating_sub(present);
+    let more = usize::try_from(given).expect("32 bits fit in a usize");
+    if existing + more > max {
         return Err(Refusal::TooManyPartitions { given, existing });
     }
     Ok(())

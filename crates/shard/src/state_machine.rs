@@ -13,7 +13,7 @@ use bytes::Bytes;
 use quipu_consensus::{
     AppliedState, Payload, Reply, SnapshotReceiver, SnapshotSource, StateMachine, StateMachineError,
 };
-use quipu_coordinator::{GroupName, Groups};
+use quipu_coordinator::{Groups, RowKey};
 use quipu_kv::{Key, KeyPrefix, KvError, Store};
 use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv};
 use quipu_types::{EntryId, LogIndex, PartitionId, ShardId, TimestampMs};
@@ -129,8 +129,8 @@ impl ShardStateMachine {
         let mut rows = Vec::new();
         for (key, bytes) in self.env.kv.scan(KeyPrefix::ConsumerGroups(self.shard))? {
             let Key::ConsumerGroup(_, name) = key else { return Err(InvalidRow.into()) };
-            let group = GroupName::new(&name).map_err(|_| InvalidRow)?;
-            rows.push((group, bytes));
+            let key = RowKey::new(&name).map_err(|_| InvalidRow)?;
+            rows.push((key, bytes));
         }
         let groups = Groups::open(rows)?;
         self.env.groups.write(|table| *table = groups);

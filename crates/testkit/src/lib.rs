@@ -8,11 +8,14 @@
 mod cluster;
 pub mod dataset;
 mod ledger;
+mod network;
 mod node;
 pub mod replicas;
+pub mod signal;
 mod until;
 
 pub use cluster::{Cluster, ClusterOptions};
 pub use ledger::{Ledger, Verdict, read_all};
+pub use network::Network;
 pub use node::{NodeProcess, quipu_binary};
 pub use until::until;

@@ -7,9 +7,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::until;
+use crate::{signal, until};
 
 /// A node of a test cluster: its settings live as long as the test, its process may come and go.
 #[derive(Debug)]
@@ -161,8 +161,7 @@ impl NodeProcess {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.pid().ok_or_else(|| anyhow!("node {} does not run", self.id))?;
-        let pid = Pid::from_raw(i32::try_from(pid)?).context("a pid is positive")?;
-        kill_process(pid, signal).with_context(|| format!("signal node {}", self.id))
+        signal::send(pid, signal).with_context(|| format!("signal node {}", self.id))
     }
 
     /// What the process wrote so far.

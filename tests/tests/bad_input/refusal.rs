@@ -102,8 +102,9 @@ macro_rules! answers {
 
 answers! {
     ProduceResponse ProduceResult FetchResponse FetchedPartition OffsetAnswer InitProducerResponse
-    CreateTopicResponse DeleteTopicResponse AlterTopicResponse TopicDescription TopicMetadata
-    DeleteRecordsResult PartitionChecksumResponse TransferLeaderResponse
+    CreateTopicResponse DeleteTopicResponse AlterTopicResponse AddPartitionsResponse
+    TopicDescription TopicMetadata DeleteRecordsResult PartitionChecksumResponse
+    TransferLeaderResponse
 }
 
 /// The only item of an answer to a request that asked for one.

@@ -1,21 +1,24 @@
-//! Family: creating, changing and deleting topics, and handing leaderships over.
+//! Family: creating, changing, growing and deleting topics, and handing leaderships over.
 
 use anyhow::{Context, Result, ensure};
 use quipu_proto::v1;
 use quipu_types::ErrorCode::{
-    InvalidConfig, InvalidPartitions, InvalidReplication, Malformed, TopicExists, UnknownTopic,
+    InvalidConfig, InvalidPartitions, InvalidReplication, InvalidTopicName, Malformed, TopicExists,
+    TopicProtected, UnknownTopic,
 };
 
 use crate::bench::Bench;
 use crate::call;
 use crate::catalogue::{Catalogue, Want};
 use crate::config;
+use crate::refusal::Reply;
 
 pub(crate) async fn run(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> {
     catalogue.family("topic");
     numbers(bench, catalogue).await?;
     configs(bench, catalogue).await?;
     existing(bench, catalogue).await?;
+    growing(bench, catalogue).await?;
     unknown(bench, catalogue).await?;
     transfers(bench, catalogue).await
 }
@@ -72,7 +75,7 @@ async fn configs(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> {
         catalogue.case(format!("reset {key:?}"), InvalidConfig, &reply);
     }
     let after = call::describe(bench.any(), &topic.name).await?;
-    let configs = |reply: crate::refusal::Reply<v1::TopicDescription>| {
+    let configs = |reply: Reply<v1::TopicDescription>| {
         reply.map(|topic| topic.config).map_err(|refusal| anyhow::anyhow!("{refusal}"))
     };
     let (before, after) = (configs(before)?, configs(after)?);
@@ -87,7 +90,7 @@ async fn configs(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> {
 async fn alter(
     bench: &Bench,
     request: v1::AlterTopicRequest,
-) -> Result<crate::refusal::Reply<v1::AlterTopicResponse>> {
+) -> Result<Reply<v1::AlterTopicResponse>> {
     let answered = call::bounded("alter", call::admin(bench.any()).alter_topic(request)).await?;
     Ok(call::settle(answered))
 }
@@ -105,6 +108,82 @@ async fn existing(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> {
     let reply = call::create(bench.any(), dry("Bad.Existing")).await?;
     catalogue.case("another case is another name", Want::Accepted, &reply);
     Ok(())
+}
+
+/// A topic never has fewer partitions, and not more than may be; what is refused adds none.
+async fn growing(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> {
+    let topic = bench.topic("bad.growing", 4, &[]).await?;
+    for validate_only in [false, true] {
+        let how = if validate_only { "as a dry run" } else { "for real" };
+        for total in [1, 3] {
+            let reply = grow(bench, &topic.name, total, validate_only).await?;
+            let fields = [("existing", 4), ("actual", u64::from(total))];
+            let name = format!("{total} partitions where there are 4, {how}");
+            catalogue.case_with(name, InvalidPartitions, &fields, &reply);
+        }
+        for total in [0, 10_001, 1_000_000, u32::MAX] {
+            let reply = grow(bench, &topic.name, total, validate_only).await?;
+            let fields = [("limit", 10_000), ("actual", u64::from(total))];
+            let name = format!("growing to {total} partitions, {how}");
+            catalogue.case_with(name, InvalidPartitions, &fields, &reply);
+        }
+        let reply = grow(bench, "bad.never.created", 8, validate_only).await?;
+        catalogue.case(format!("growing an unknown one, {how}"), UnknownTopic, &reply);
+        let same = grow(bench, &topic.name, 4, validate_only).await?;
+        catalogue.case(format!("as many as there are, {how}"), Want::Accepted, &same);
+        catalogue.note("it is no change", is_change(&same, (4, 4), false));
+    }
+    for (name, code) in
+        [("", InvalidTopicName), ("a/b", InvalidTopicName), ("__offsets", TopicProtected)]
+    {
+        let reply = grow(bench, name, 8, false).await?;
+        catalogue.case(format!("growing {name:?}"), code, &reply);
+    }
+    let reply = grow(bench, &topic.name, 10_000, true).await?;
+    catalogue.case("growing to the limit as a dry run", Want::Accepted, &reply);
+    catalogue.note("it would be a change", is_change(&reply, (4, 10_000), true));
+    let described = call::describe(bench.any(), &topic.name).await?;
+    let described = described.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    let judged = (|| {
+        let count = described.partitions.len();
+        ensure!(count == 4, "{count} partitions");
+        Ok(())
+    })();
+    catalogue.judge("no refused growth and no dry run added a partition", judged);
+
+    let reply = grow(bench, &topic.name, 6, false).await?;
+    catalogue.case("growing to 6 partitions", Want::Accepted, &reply);
+    catalogue.note("it is a change", is_change(&reply, (4, 6), true));
+    let reply = grow(bench, &topic.name, 5, false).await?;
+    catalogue.case_with("taking one back", InvalidPartitions, &[("existing", 6)], &reply);
+    Ok(())
+}
+
+/// From and to how many partitions, and whether that is told to be a change.
+fn is_change(
+    reply: &Reply<v1::AddPartitionsResponse>,
+    counts: (u32, usize),
+    is_changed: bool,
+) -> Result<()> {
+    let reply = reply.as_ref().map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    let after = reply.topic.as_ref().context("the answer has no topic")?.partitions.len();
+    let found = (reply.partitions_before, after);
+    ensure!(found == counts, "{found:?} partitions, not {counts:?}");
+    ensure!(reply.is_changed == is_changed, "is_changed is {}", reply.is_changed);
+    Ok(())
+}
+
+async fn grow(
+    bench: &Bench,
+    name: &str,
+    total: u32,
+    validate_only: bool,
+) -> Result<Reply<v1::AddPartitionsResponse>> {
+    let name = name.to_owned();
+    let request = v1::AddPartitionsRequest { name, total, validate_only, timeout_ms: 30_000 };
+    let mut admin = call::admin(bench.any());
+    let answered = call::bounded("add partitions", admin.add_partitions(request)).await?;
+    Ok(call::settle(answered))
 }
 
 async fn unknown(bench: &Bench, catalogue: &mut Catalogue) -> Result<()> {

@@ -1,11 +1,14 @@
 //! Members that note what they handled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use quipu_client::{Client, Consumer, ConsumerBuilder, NewRecord, NewTopic};
+use quipu_client::{
+    Client, Consumer, ConsumerBuilder, Message, NewRecord, NewTopic, Producer, TopicPartition,
+};
 use quipu_testkit::{Cluster, until};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,12 +33,17 @@ pub(crate) struct Handled {
 pub(crate) struct Log(Arc<Mutex<Vec<Handled>>>);
 
 impl Log {
-    fn note(&self, handled: Handled) {
+    pub(crate) fn note(&self, handled: Handled) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(handled);
     }
 
     pub(crate) fn all(&self) -> Vec<Handled> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What one member handled.
+    pub(crate) fn of(&self, member: &str) -> Vec<Handled> {
+        self.all().into_iter().filter(|handled| handled.member == member).collect()
     }
 
     /// Distinct values.
@@ -54,6 +62,16 @@ pub(crate) struct Member {
 impl Member {
     /// Joins and handles records until told to stop; each is acked after it was noted.
     pub(crate) async fn start(name: &str, consumer: ConsumerBuilder, log: &Log) -> Result<Self> {
+        Self::start_slow(name, consumer, log, Duration::ZERO).await
+    }
+
+    /// As [`Self::start`]; each record is so much work.
+    pub(crate) async fn start_slow(
+        name: &str,
+        consumer: ConsumerBuilder,
+        log: &Log,
+        work: Duration,
+    ) -> Result<Self> {
         let mut consumer: Consumer = consumer.join().await.with_context(|| name.to_owned())?;
         let id = consumer.member_id().to_owned();
         let (stop, mut stopped) = watch::channel(false);
@@ -65,6 +83,9 @@ impl Member {
                     _ = stopped.changed() => None,
                 };
                 let Some(message) = message.transpose()? else { break };
+                if !work.is_zero() {
+                    tokio::time::sleep(work).await;
+                }
                 let value = message.value.clone().unwrap_or_default();
                 log.note(Handled {
                     topic: message.topic.to_string(),
@@ -101,25 +122,76 @@ pub(crate) async fn cluster(topic: &str, partitions: u32) -> Result<(Cluster, Cl
     Ok((cluster, client))
 }
 
-/// Publishes numbered records; resolves once all are acknowledged.
+/// The next message of a consumer.
+pub(crate) async fn next(consumer: &mut Consumer) -> Result<Message> {
+    let next = tokio::time::timeout(WAIT, consumer.next()).await.context("no message came")?;
+    Ok(next.context("the consumer ended")??)
+}
+
+/// What a numbered record carries.
+pub(crate) fn value(topic: &str, number: usize) -> String {
+    format!("{topic}-{number}")
+}
+
+/// Publishes numbered records by key; resolves once all are acknowledged.
 pub(crate) async fn publish(
     client: &Client,
     topic: &str,
-    numbers: std::ops::Range<usize>,
+    numbers: Range<usize>,
 ) -> Result<BTreeSet<String>> {
-    let producer = client.producer().delivery_timeout(WAIT).build()?;
+    publish_by(&producer(client)?, topic, numbers).await
+}
+
+/// As [`publish`], by a producer that there is.
+pub(crate) async fn publish_by(
+    producer: &Producer,
+    topic: &str,
+    numbers: Range<usize>,
+) -> Result<BTreeSet<String>> {
+    let record = |number| NewRecord::new(topic, value(topic, number)).key(key(number));
+    deliver(producer, numbers.clone().map(record)).await?;
+    Ok(numbers.map(|number| value(topic, number)).collect())
+}
+
+/// The key of a numbered record.
+pub(crate) fn key(number: usize) -> String {
+    format!("key-{}", number % 97)
+}
+
+/// As [`publish`], but each partition gets the same number of records.
+pub(crate) async fn spread(
+    client: &Client,
+    topic: &str,
+    numbers: Range<usize>,
+    partitions: usize,
+) -> Result<BTreeSet<String>> {
+    let mut records = Vec::new();
+    for number in numbers.clone() {
+        let partition = u32::try_from(number % partitions)?;
+        records.push(NewRecord::new(topic, value(topic, number)).partition(partition));
+    }
+    deliver(&producer(client)?, records).await?;
+    Ok(numbers.map(|number| value(topic, number)).collect())
+}
+
+/// A producer that outlasts elections and restarts.
+pub(crate) fn producer(client: &Client) -> Result<Producer> {
+    Ok(client.producer().delivery_timeout(WAIT).build()?)
+}
+
+/// Publishes records; resolves once all are acknowledged.
+pub(crate) async fn deliver(
+    producer: &Producer,
+    records: impl IntoIterator<Item = NewRecord>,
+) -> Result<()> {
     let mut deliveries = Vec::new();
-    let mut values = BTreeSet::new();
-    for number in numbers {
-        let value = format!("{topic}-{number}");
-        let record = NewRecord::new(topic, value.clone()).key(format!("key-{}", number % 97));
+    for record in records {
         deliveries.push(producer.enqueue(record).await?);
-        values.insert(value);
     }
     for delivery in deliveries {
         delivery.await?;
     }
-    Ok(values)
+    Ok(())
 }
 
 /// Waits until the crew handled all of these values.
@@ -133,14 +205,14 @@ pub(crate) async fn handles_all(log: &Log, values: &BTreeSet<String>) -> Result<
     .await
 }
 
-/// Waits until a group has read and committed everything.
+/// Waits until a group has read and committed everything; what was deleted does not count.
 pub(crate) async fn is_drained(client: &Client, group: &str) -> Result<()> {
     until("lag 0", WAIT, || async {
         let group = client.admin().describe_group(group).await?;
-        for partition in &group.partitions {
-            ensure!(partition.lag == Some(0), "{partition:?}");
-        }
-        ensure!(!group.partitions.is_empty(), "no partition");
+        let there: Vec<_> = group.partitions.iter().filter(|it| !it.topic.is_empty()).collect();
+        let behind = there.iter().find(|it| it.lag != Some(0));
+        ensure!(behind.is_none(), "{behind:?}");
+        ensure!(!there.is_empty(), "no partition");
         Ok(())
     })
     .await
@@ -163,6 +235,12 @@ pub(crate) async fn owners(
         Ok(owners.collect())
     })
     .await
+}
+
+/// What a group has committed in the partitions of its only topic.
+pub(crate) async fn committed(client: &Client, group: &str) -> Result<BTreeMap<u32, u64>> {
+    let stored = client.admin().fetch_offsets(group).await?.into_iter();
+    Ok(stored.map(|(TopicPartition { partition, .. }, at)| (partition, at.offset)).collect())
 }
 
 /// The node that coordinates a group.

@@ -1,11 +1,13 @@
 //! A crew at work while nodes die.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use quipu_testkit::until;
 
 use crate::crew::{
-    Log, Member, SESSION, cluster, coordinator, handles_all, is_drained, owners, publish,
+    Log, Member, SESSION, WAIT, cluster, coordinator, handles_all, is_drained, owners, publish,
 };
 
 const TOPIC: &str = "court.case.filed";
@@ -71,7 +73,7 @@ async fn a_rolling_restart_is_invisible_to_members() -> Result<()> {
     let two = Member::start("two", client.subscribe([TOPIC]).group(GROUP), &log).await?;
     let mut expected = publish(&client, TOPIC, 0..PART).await?;
     for node in 1..=3 {
-        cluster.node(node).terminate(crate::crew::WAIT).await?;
+        cluster.node(node).terminate(WAIT).await?;
         let begin = PART * usize::try_from(node)?;
         expected.extend(publish(&client, TOPIC, begin..begin + PART).await?);
         cluster.node(node).start()?;
@@ -82,4 +84,35 @@ async fn a_rolling_restart_is_invisible_to_members() -> Result<()> {
     ensure!(one.is_running() && two.is_running(), "a member saw an error");
     one.leave().await?;
     two.leave().await
+}
+
+/// A node that is dead is no error of the list: the others take its groups over and show them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_groups_are_listed_while_a_node_is_dead() -> Result<()> {
+    let (mut cluster, client) = cluster(TOPIC, 2).await?;
+    let log = Log::default();
+    let reader = Member::start("reader", client.subscribe([TOPIC]).group(GROUP), &log).await?;
+    let mut expected = BTreeMap::from([(GROUP.to_owned(), 1)]);
+    // Enough for every node to have some.
+    for number in 0..8 {
+        let group = format!("idle-{number}");
+        client.admin().commit_offsets(&group, [(TOPIC, 0, number)]).await?;
+        expected.insert(group, 0);
+    }
+    let node = coordinator(&client, GROUP).await?;
+    cluster.node(node).kill()?;
+    let errors = RefCell::new(Vec::new());
+    until("all groups", WAIT, || async {
+        let listed = client.admin().list_groups().await;
+        let listed = listed.inspect_err(|error| errors.borrow_mut().push(error.to_string()))?;
+        let members = listed.into_iter().map(|group| (group.group, group.members));
+        let members: BTreeMap<String, u32> = members.collect();
+        ensure!(members == expected, "{members:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(errors.borrow().is_empty(), "{errors:?}");
+    ensure!(coordinator(&client, GROUP).await? != node, "a dead node coordinates");
+    ensure!(reader.is_running(), "the reader saw an error");
+    reader.leave().await
 }

@@ -94,7 +94,32 @@ async fn a_second_live_holder_of_an_instance_is_refused() -> Result<()> {
     first.leave().await
 }
 
-/// Slow handlers: four members do in parallel what one does alone.
+/// Members that join at the same moment go into one change of the group: those that are refused in
+/// it hear so, and nobody else does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_member_does_not_hold_up_those_that_join_with_it() -> Result<()> {
+    const CROWD: usize = 24;
+    let is_impostor = |number: usize| number % 8 == 3;
+    let (_cluster, client) = cluster(TOPIC, 4).await?;
+    let member = || client.subscribe([TOPIC]).group(GROUP);
+    let _holder = member().instance("the-one").join().await?;
+    let joins = (0..CROWD).map(|number| {
+        let instance = if is_impostor(number) { "the-one" } else { "" };
+        Box::pin(member().instance(instance).join())
+    });
+    let joined = futures::future::join_all(joins).await;
+    for (number, joined) in joined.iter().enumerate() {
+        let code = joined.as_ref().err().map(quipu_client::Error::code);
+        let expected = is_impostor(number).then_some(Some(ErrorCode::InstanceInUse));
+        ensure!(code == expected, "member {number}: {joined:?}");
+    }
+    let members = client.admin().describe_group(GROUP).await?.members.len();
+    let welcome = (0..CROWD).filter(|number| !is_impostor(*number)).count();
+    ensure!(members == 1 + welcome, "{members} members");
+    Ok(())
+}
+
+/// Partitions follow members, as evenly as they can be spread, and all members work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_are_spread_evenly_as_members_join() -> Result<()> {
     let (_cluster, client) = cluster(TOPIC, 8).await?;

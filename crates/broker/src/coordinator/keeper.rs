@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use metrics::{counter, gauge};
-use quipu_coordinator::{Command, Group, GroupName, Leave, LeaveReason, Outcome, Subscribed};
+use quipu_coordinator::{
+    Command, Group, GroupName, Leave, LeaveReason, Outcome, Refusal, Subscribed,
+};
 use quipu_metadata::Image;
 use quipu_runtime::Deadline;
 use quipu_shard::Shard;
 use quipu_types::{MetadataVersion, Offset, PartitionId, Term, TimestampMs, TopicId};
 
 use super::admin::positions;
-use super::subscription;
 use super::worker::Change;
+use super::{GroupError, subscription};
 use crate::Broker;
 use crate::error::RouteError;
 
@@ -141,20 +143,27 @@ impl Keeper {
                     (member.id().clone(), Duration::from_millis(timeout))
                 });
                 let silent = sessions.review(name, members, now, grant);
-                over.extend(silent.into_iter().map(|member| (name.clone(), member)));
+                over.extend(silent.into_iter().map(|member| {
+                    let found = groups.group(name).and_then(|group| group.member(&member));
+                    let joined = found.map(quipu_coordinator::Member::joined);
+                    (name.clone(), member, joined)
+                }));
             }
             over
         });
-        let leaves = over.into_iter().map(async |(group, member)| {
+        let leaves = over.into_iter().map(async |(group, member, joined)| {
             tracing::info!(group = group.as_str(), %member, "a member was silent for too long");
             let leave = Leave {
                 member: member.clone(),
                 reason: LeaveReason::SessionExpired,
                 temporary: false,
+                joined,
             };
             let left = self.broker.change_group(&self.shard, &group, Change::Leave(leave)).await;
             match left {
-                Ok(()) => sessions.remove(&group, &member),
+                Ok(()) => sessions.remove_silent(&group, &member, now),
+                // It joined again meanwhile: its new session goes on.
+                Err(GroupError::Refused(Refusal::StaleLeave { .. })) => {}
                 Err(error) => {
                     tracing::warn!(group = group.as_str(), %member, %error, "not expired")
                 }
@@ -288,6 +297,10 @@ struct TopicLag {
 /// What an image changes for a group.
 fn changes(name: &GroupName, group: &Group, image: &Image) -> Vec<(GroupName, Change)> {
     let mut changes = Vec::new();
+    // An older image has nothing to say: this node's becomes as new.
+    if image.version < group.image() {
+        return changes;
+    }
     for member in group.members() {
         let resolved = subscription::resolve(member.topics(), member.patterns(), image);
         if resolved != member.resolved() {
@@ -302,7 +315,7 @@ fn changes(name: &GroupName, group: &Group, image: &Image) -> Vec<(GroupName, Ch
     }
     let counts = |(topic, count): (&TopicId, &u32)| {
         let found = image.topic_by_id(topic).map(|topic| topic.partitions.len());
-        found.is_none_or(|found| u32::try_from(found).is_ok_and(|found| found == *count))
+        found.is_none_or(|found| u32::try_from(found).is_ok_and(|found| found <= *count))
     };
     // One that a command left out, computed while another was under way.
     let is_missing =

@@ -170,7 +170,9 @@ impl Broker {
             self.admit_member(&shard, &group, &member, &command.subscription).await?;
         } else {
             let is_known = shard.groups().read(|groups| {
-                groups.group(&group).is_some_and(|group| group.member(&member).is_some())
+                // Whoever is away has dropped everything, and joins anew.
+                let member = groups.group(&group).and_then(|group| group.member(&member));
+                member.is_some_and(|member| !member.is_away())
             });
             if !is_known {
                 let member = command.member;
@@ -278,7 +280,8 @@ impl Membership {
             Leaving::Temporarily => (LeaveReason::Asked, true),
             Leaving::Stuck => (LeaveReason::ProcessingTimeout, false),
         };
-        let leave = Leave { member: self.member.clone(), reason, temporary };
+        // The session's check says that this stream speaks for the member.
+        let leave = Leave { member: self.member.clone(), reason, temporary, joined: None };
         self.broker.change_group(&self.shard, &self.group, Change::Leave(leave)).await?;
         if !temporary {
             self.broker.inner.coordinator.sessions.remove(&self.group, &self.member);

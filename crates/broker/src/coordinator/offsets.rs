@@ -128,7 +128,7 @@ impl Broker {
         offsets: &[(PartitionId, NewOffset)],
         deadline: Deadline,
     ) -> Result<(), GroupError> {
-        let known = self.image_knowing(offsets.iter().map(|(id, _)| id.topic), deadline).await;
+        let known = self.image_placing(offsets.iter().map(|(id, _)| *id), deadline).await;
         for (partition, _) in offsets {
             known.route(partition.topic, partition.index)?;
         }

@@ -85,6 +85,17 @@ impl Sessions {
         }
     }
 
+    /// A member that was silent at `seen` is gone. A session that was heard since, or opened by a
+    /// stream, is another stay's.
+    pub(crate) fn remove_silent(&self, group: &GroupName, member: &MemberId, seen: Duration) {
+        let mut groups = self.lock();
+        let Some(members) = groups.get_mut(group) else { return };
+        members.retain(|id, session| id != member || !session.is_over(seen));
+        if members.is_empty() {
+            groups.remove(group);
+        }
+    }
+
     pub(crate) fn get(&self, group: &GroupName, member: &MemberId) -> Option<Session> {
         self.lock().get(group)?.get(member).copied()
     }

@@ -148,6 +148,14 @@ fn command(broker: &Broker, shard: &Shard, group: &GroupName, changes: &[&Change
     if !confirmations.is_empty() {
         return Command::Confirm { group, confirmations };
     }
+    // Looked up here and not where they were handed in: one command speaks of one image.
+    let image = broker.image();
+    for join in &mut joins {
+        join.resolved = subscription::resolve(&join.topics, &join.patterns, &image);
+    }
+    for one in &mut subscriptions {
+        one.resolved = subscription::resolve(&one.topics, &one.patterns, &image);
+    }
     // What every member reads once the command is applied.
     let mut resolved: BTreeMap<MemberId, Vec<TopicId>> = shard.groups().read(|groups| {
         let members = groups.group(&group).into_iter().flat_map(|group| group.members());
@@ -160,6 +168,6 @@ fn command(broker: &Broker, shard: &Shard, group: &GroupName, changes: &[&Change
     let changed = subscriptions.iter().map(|one| (one.member.clone(), one.resolved.clone()));
     resolved.extend(joined.chain(changed));
     let topics: BTreeSet<TopicId> = resolved.into_values().flatten().collect();
-    let topics = subscription::counted(&topics, &broker.image());
-    Command::Update { group, joins, leaves, subscriptions, topics }
+    let topics = subscription::counted(&topics, &image);
+    Command::Update { group, joins, leaves, subscriptions, topics, image: image.version }
 }

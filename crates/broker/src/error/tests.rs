@@ -15,7 +15,9 @@ use crate::init_producer::InitProducerError;
 use crate::list_offsets::ListOffsetsError;
 use crate::produce::ProduceError;
 use crate::storage_guard::Full;
-use crate::topics::{AlterTopicError, CreateTopicError, DeleteTopicError, LookupError};
+use crate::topics::{
+    AddPartitionsError, AlterTopicError, CreateTopicError, DeleteTopicError, LookupError,
+};
 use crate::transfer::TransferLeaderError;
 
 const NODE: NodeId = NodeId::new(3);
@@ -261,6 +263,20 @@ fn topics() {
             ErrorCode::ControllerUnavailable,
             NO,
             unavailable().retry(),
+        ),
+    ]);
+    let unknown = LookupError::Unknown { name: name() };
+    let fewer = Refusal::FewerPartitions { name: name(), given: 2, existing: 3 };
+    let gone = Refusal::UnknownTopicId { id: TopicId::from_bytes([7; 16]) };
+    check(&[
+        (AddPartitionsError::Lookup(unknown), ErrorCode::UnknownTopic, NO, NEVER),
+        (AddPartitionsError::Metadata(fewer.into()), ErrorCode::InvalidPartitions, NO, NEVER),
+        (AddPartitionsError::Metadata(gone.into()), ErrorCode::UnknownTopicId, NO, NEVER),
+        (
+            AddPartitionsError::NotServed { name: name(), waiting: 1, partitions: 3 },
+            ErrorCode::DeadlineExceeded,
+            MAYBE,
+            LATER,
         ),
     ]);
     let unknown = MetadataError::Refused(Refusal::UnknownTopic { name: name() });

@@ -1,22 +1,14 @@
 //! Creating a topic, and waiting until every partition of it is served.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use quipu_metadata::{InvalidConfig, MetadataError, NewTopic, Refusal, TopicRecord};
+use quipu_metadata::{InvalidConfig, MetadataError, NewTopic, Refusal};
 use quipu_runtime::Deadline;
-use quipu_types::{
-    Effect, ErrorCode, InvalidTopicName, PartitionId, Retry, ShardId, TopicId, TopicName, limits,
-};
+use quipu_types::{Effect, ErrorCode, InvalidTopicName, Retry, TopicId, TopicName, limits};
 
 use super::{ConfigTexts, TopicDescription, name_code, parse_settings};
+use crate::Broker;
 use crate::error::{OperationError, RETRY_LATER};
-use crate::{Broker, calls};
-
-/// Looks again this often whether the partitions are open: their opening is announced nowhere.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// How long another node may take to say whether a partition is open there.
-const ASK_WAIT: Duration = Duration::from_secs(1);
 
 /// A topic to create.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +119,12 @@ impl Broker {
             return Ok(self.describe_record(&Arc::new(preview)));
         }
         let created = self.inner.metadata.create_topic(topic, deadline).await?;
-        self.wait_served(&created, deadline).await?;
+        let waited = self.wait_served(created.placed().collect(), deadline).await;
+        waited.map_err(|waiting| CreateTopicError::NotServed {
+            name: created.name.clone(),
+            waiting,
+            partitions: created.partitions.len(),
+        })?;
         Ok(self.describe_record(&Arc::new(created)))
     }
 
@@ -143,45 +140,5 @@ impl Broker {
             replication: (replication > 0).then_some(replication),
             config: parse_settings(&request.config)?,
         })
-    }
-
-    /// Waits until every partition is open on a leader.
-    async fn wait_served(
-        &self,
-        topic: &TopicRecord,
-        deadline: Deadline,
-    ) -> Result<(), CreateTopicError> {
-        let mut waiting: Vec<(PartitionId, ShardId)> = topic.placed().collect();
-        let wait = async {
-            while !waiting.is_empty() {
-                let looks = waiting.iter().map(|place| self.is_served(place.0, place.1, deadline));
-                let served = futures::future::join_all(looks).await;
-                let mut served = served.into_iter();
-                waiting.retain(|_| served.next() == Some(false));
-                if !waiting.is_empty() {
-                    tokio::time::sleep(LOOK_INTERVAL).await;
-                }
-            }
-        };
-        let waited = deadline.timeout(self.clock(), wait).await;
-        waited.map_err(|_| CreateTopicError::NotServed {
-            name: topic.name.clone(),
-            waiting: waiting.len(),
-            partitions: topic.partitions.len(),
-        })
-    }
-
-    /// Whether a partition is open on a leader. A replica here that has applied the opening is
-    /// proof of it: the leader has too, or will have before it serves.
-    async fn is_served(&self, partition: PartitionId, id: ShardId, deadline: Deadline) -> bool {
-        let Some(leader) = self.leader_of(id) else { return false };
-        if let Some(shard) = self.inner.shards.get(id) {
-            let is_led = leader != self.inner.node || shard.is_ready_leader();
-            return is_led && shard.partition(partition).is_some();
-        }
-        let deadline = deadline.earlier(Deadline::after(self.clock(), ASK_WAIT));
-        let payload = calls::encode_partition(partition);
-        let consensus = &self.inner.consensus;
-        consensus.call(leader, calls::PARTITION_BOUNDS, payload, deadline).await.is_ok()
     }
 }

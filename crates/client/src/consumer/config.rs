@@ -19,10 +19,12 @@ use crate::{Error, Result, reader};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartAt {
-    /// Here. `Latest` and times are fixed when the subscription begins; partitions that appear
-    /// later start at their beginning with `Latest`.
+    /// Here. `Latest` and times are fixed when the subscription begins. Partitions that appear
+    /// later, or that were added since the group read the topic, start at their beginning:
+    /// whatever was published to them is new to the group.
     Position(Start),
-    /// Nowhere: a partition without a position is an error, `Error::NoPosition`.
+    /// Nowhere: a partition without a position is an error, `Error::NoPosition`, unless it was
+    /// added since as above.
     None,
 }
 

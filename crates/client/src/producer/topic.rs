@@ -45,16 +45,16 @@ impl TopicState {
         Self { known, buffers: buffers.collect(), info }
     }
 
-    /// The same topic after a change of its settings: records in buffers stay where they are.
+    /// The same topic after a change of its settings or with more partitions: records in buffers
+    /// stay where they are. A partition has one buffer for ever, because the sender takes what is
+    /// in it in order; so knowledge that is older and names fewer partitions takes none away.
     pub(crate) fn renewed(&self, known: Arc<Topic>) -> Self {
-        let partitions = known.partitions();
-        self.info.partitions.store(partitions, Ordering::Relaxed);
         let mut buffers = self.buffers.clone();
-        buffers.truncate(known.leaders.len());
-        let first_new = u32::try_from(buffers.len()).expect("a number of partitions");
-        let added = first_new..partitions;
+        let added = self.partitions()..known.partitions();
         buffers.extend(added.map(|index| Arc::new(Buffer::new(self.info.clone(), index))));
-        Self { known, info: self.info.clone(), buffers }
+        let renewed = Self { known, info: self.info.clone(), buffers };
+        renewed.info.partitions.store(renewed.partitions(), Ordering::Relaxed);
+        renewed
     }
 
     pub(crate) fn known(&self) -> &Arc<Topic> {
@@ -62,7 +62,7 @@ impl TopicState {
     }
 
     pub(crate) fn partitions(&self) -> u32 {
-        self.known.partitions()
+        u32::try_from(self.buffers.len()).expect("bounded by TOPIC_PARTITIONS_MAX")
     }
 
     /// What a batch of this topic may hold.
@@ -157,5 +157,20 @@ mod tests {
         let renewed = state.renewed(Arc::new(known));
         assert!(Arc::ptr_eq(&before, renewed.buffer_for(&record).unwrap()));
         assert_eq!(chosen(&renewed, &record.partition(2)), 2);
+    }
+
+    #[test]
+    fn keys_follow_the_new_number_and_older_knowledge_takes_no_buffer_away() {
+        let state = state(2);
+        let known = |count| Topic { leaders: vec![None; count], ..Topic::clone(&state.known) };
+        let grown = state.renewed(Arc::new(known(9)));
+        let record = NewRecord::new("fees", "x").partition(7);
+        let buffer = grown.buffer_for(&record).unwrap().clone();
+        let older = grown.renewed(Arc::new(known(2)));
+        assert!(Arc::ptr_eq(&buffer, older.buffer_for(&record).unwrap()));
+        let keyed = NewRecord::new("fees", "x").key("T-1");
+        for state in [&grown, &older] {
+            assert_eq!(chosen(state, &keyed), partition_for_key(b"T-1", 9));
+        }
     }
 }

@@ -68,10 +68,34 @@ pub(crate) struct State {
 pub(crate) struct Topic {
     pub(crate) id: [u8; 16],
     pub(crate) leaders: Vec<Option<u64>>,
+    /// How many there were at first.
+    first: u32,
     /// What metadata says, where it differs from the truth.
     pub(crate) rumour: Option<Vec<Option<u64>>>,
     pub(crate) logs: Vec<Log>,
     pub(crate) max_batch_bytes: u32,
+}
+
+impl Topic {
+    fn describe(&self, name: &str) -> v1::TopicDescription {
+        let partition = |(index, leader): (u32, &Option<u64>)| v1::PartitionDescription {
+            index,
+            leader_node: *leader,
+            ..Default::default()
+        };
+        v1::TopicDescription {
+            name: name.to_owned(),
+            topic_id: self.id.to_vec().into(),
+            replication: 3,
+            partitions: (0..).zip(&self.leaders).map(partition).collect(),
+            config: vec![v1::ConfigEntry {
+                key: "max-batch-bytes".to_owned(),
+                value: "1MiB".to_owned(),
+                is_default: true,
+            }],
+            error: None,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -103,6 +127,7 @@ impl Cluster {
         let topic = Topic {
             id: [7; 16],
             leaders,
+            first: partitions,
             rumour: None,
             logs: (0..partitions).map(|_| Log::default()).collect(),
             max_batch_bytes: 1 << 20,
@@ -248,6 +273,7 @@ impl State {
             partitions: partitions.collect(),
             max_batch_bytes: topic.max_batch_bytes,
             error: None,
+            partitions_first: topic.first,
         }
     }
 
@@ -633,28 +659,12 @@ impl v1::admin_server::Admin for Node {
         let topic = Topic {
             id: [u8::try_from(state.topics.len()).unwrap() + 50; 16],
             leaders: vec![Some(1); usize::try_from(partitions).unwrap()],
+            first: partitions,
             rumour: None,
             logs: (0..partitions).map(|_| Log::default()).collect(),
             max_batch_bytes: 1 << 20,
         };
-        let description = v1::TopicDescription {
-            name: request.name.clone(),
-            topic_id: topic.id.to_vec().into(),
-            replication: 3,
-            partitions: (0..partitions)
-                .map(|index| v1::PartitionDescription {
-                    index,
-                    leader_node: Some(1),
-                    ..Default::default()
-                })
-                .collect(),
-            config: vec![v1::ConfigEntry {
-                key: "max-batch-bytes".to_owned(),
-                value: "1MiB".to_owned(),
-                is_default: true,
-            }],
-            error: None,
-        };
+        let description = topic.describe(&request.name);
         state.topics.insert(request.name, topic);
         let topic = Some(description);
         Ok(Response::new(v1::CreateTopicResponse { topic, error: None }))
@@ -676,6 +686,33 @@ impl v1::admin_server::Admin for Node {
         _: Request<v1::AlterTopicRequest>,
     ) -> Result<Response<v1::AlterTopicResponse>, Status> {
         Err(Status::unimplemented("not needed"))
+    }
+
+    async fn add_partitions(
+        &self,
+        request: Request<v1::AddPartitionsRequest>,
+    ) -> Result<Response<v1::AddPartitionsResponse>, Status> {
+        let request = request.into_inner();
+        let mut state = self.cluster.lock();
+        let refused = |code| v1::AddPartitionsResponse {
+            error: Some(refusal(code)),
+            ..v1::AddPartitionsResponse::default()
+        };
+        let Some(topic) = state.topics.get_mut(&request.name) else {
+            return Ok(Response::new(refused(ErrorCode::UnknownTopic)));
+        };
+        let (before, total) = (topic.leaders.len(), usize::try_from(request.total).unwrap());
+        if total < before {
+            return Ok(Response::new(refused(ErrorCode::InvalidPartitions)));
+        }
+        topic.leaders.resize(total, Some(1));
+        topic.logs.resize_with(total, Log::default);
+        Ok(Response::new(v1::AddPartitionsResponse {
+            topic: Some(topic.describe(&request.name)),
+            partitions_before: u32::try_from(before).unwrap(),
+            is_changed: total > before,
+            error: None,
+        }))
     }
 
     async fn describe_topics(

@@ -7,6 +7,7 @@ mod consuming_handlers;
 mod consuming_sessions;
 mod fake;
 mod groups;
+mod growing;
 mod producing;
 mod reading;
 mod talking;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use openraft::alias::SnapshotMetaOf;
 use quipu_proto::peer as proto;
 use quipu_proto::peer::snapshot_answer::Answer;
@@ -20,6 +21,8 @@ use crate::{membership, transport, wire};
 
 /// Chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 4;
+/// What one message holds of a manifest: it grows with partitions and consumer groups.
+const MANIFEST_PIECE_BYTES: usize = 1 << 20;
 
 /// What is sent, and as whose.
 pub(super) struct Offer {
@@ -37,9 +40,12 @@ pub(super) async fn send(
 ) -> Result<RaftVote, String> {
     let address = peers.address(node).ok_or("the node has no known address")?;
     let channel = transport::connect(&address, peers.config()).await?;
+    let manifest = offer.source.manifest();
+    let begin = Part::Begin(begin(peers, node, target, &offer, manifest.len()));
+    let opening = std::iter::once(begin).chain(pieces(manifest).map(Part::Manifest));
     let (parts, queue) = mpsc::channel(CHUNKS_AHEAD);
-    push(&parts, Part::Begin(begin(peers, node, target, &offer))).await?;
-    let answers = transport::client(channel).install_snapshot(ReceiverStream::new(queue)).await;
+    let all = futures::stream::iter(opening.map(part)).chain(ReceiverStream::new(queue));
+    let answers = transport::client(channel).install_snapshot(all).await;
     let mut answers = answers.map_err(|status| status.message().to_owned())?.into_inner();
     let Answer::Have(have) = next(&mut answers).await? else {
         return Err("the receiver did not say what it has".to_owned());
@@ -64,6 +70,7 @@ fn begin(
     node: NodeId,
     target: proto::Target,
     offer: &Offer,
+    manifest_bytes: usize,
 ) -> proto::SnapshotBegin {
     proto::SnapshotBegin {
         hello: Some(wire::to_hello(&peers.hello(node))),
@@ -71,13 +78,24 @@ fn begin(
         leader: Some(wire::to_ballot(&offer.vote)),
         last: offer.meta.last_log_id.as_ref().map(wire::to_id),
         membership: membership::encode_stored(&offer.meta.last_membership),
-        manifest: offer.source.manifest(),
+        manifest_bytes: u64::try_from(manifest_bytes).expect("a length fits in u64"),
     }
 }
 
-async fn push(parts: &mpsc::Sender<proto::SnapshotPart>, part: Part) -> Result<(), String> {
-    let part = proto::SnapshotPart { part: Some(part) };
-    parts.send(part).await.map_err(|_| "the connection broke".to_owned())
+/// Cuts a manifest into what messages hold.
+fn pieces(mut manifest: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        let length = manifest.len().min(MANIFEST_PIECE_BYTES);
+        (length > 0).then(|| manifest.split_to(length))
+    })
+}
+
+fn part(part: Part) -> proto::SnapshotPart {
+    proto::SnapshotPart { part: Some(part) }
+}
+
+async fn push(parts: &mpsc::Sender<proto::SnapshotPart>, next: Part) -> Result<(), String> {
+    parts.send(part(next)).await.map_err(|_| "the connection broke".to_owned())
 }
 
 async fn push_chunks(

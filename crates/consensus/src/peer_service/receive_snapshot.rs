@@ -1,5 +1,6 @@
 //! Receives one snapshot and installs it.
 
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use openraft::alias::SnapshotOf;
 use openraft::storage::SnapshotMeta;
@@ -14,6 +15,9 @@ use crate::state_machine::SnapshotReceiver;
 use crate::type_config::{RaftVote, TypeConfig};
 use crate::{membership, wire};
 
+/// A larger manifest is refused: it is kept in memory until the snapshot is installed.
+const MANIFEST_BYTES_MAX: u64 = 1 << 30;
+
 type Meta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 
 /// Reads the first part.
@@ -27,6 +31,31 @@ pub(super) async fn begin(
     }
 }
 
+/// Reads the manifest, which follows the first part.
+async fn manifest(
+    parts: &mut Streaming<proto::SnapshotPart>,
+    announced: u64,
+) -> Result<Bytes, Status> {
+    if announced > MANIFEST_BYTES_MAX {
+        return Err(Status::resource_exhausted(format!(
+            "a manifest of {announced} bytes; at most {MANIFEST_BYTES_MAX} are taken"
+        )));
+    }
+    let announced = usize::try_from(announced).expect("the bound fits in usize");
+    // Grows with what comes, not with what is said.
+    let mut manifest = BytesMut::new();
+    while manifest.len() < announced {
+        match parts.message().await?.and_then(|part| part.part) {
+            Some(Part::Manifest(piece)) if !piece.is_empty() => manifest.extend_from_slice(&piece),
+            Some(_) | None => return Err(Status::invalid_argument("the manifest is cut short")),
+        }
+    }
+    if manifest.len() > announced {
+        return Err(Status::invalid_argument("the manifest is longer than announced"));
+    }
+    Ok(manifest.freeze())
+}
+
 /// A transfer under way. Dropping it forgets what was received.
 pub(super) struct Transfer {
     group: Group,
@@ -36,14 +65,19 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    pub(super) async fn open(group: Group, begin: proto::SnapshotBegin) -> Result<Self, Status> {
+    pub(super) async fn open(
+        group: Group,
+        begin: proto::SnapshotBegin,
+        parts: &mut Streaming<proto::SnapshotPart>,
+    ) -> Result<Self, Status> {
         let vote = begin.leader.as_ref().map(wire::from_ballot);
         let vote = vote.ok_or_else(|| Status::invalid_argument("a snapshot without a leader"))?;
         let last_membership = membership::decode_stored(begin.membership)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let last_log_id = begin.last.as_ref().map(wire::from_id);
         let meta = SnapshotMeta { last_log_id, last_membership };
-        let receiver = group.machine().receiver(begin.manifest).await;
+        let manifest = manifest(parts, begin.manifest_bytes).await?;
+        let receiver = group.machine().receiver(manifest).await;
         let receiver = receiver.map_err(|error| Status::aborted(error.to_string()))?;
         tracing::info!(shard = %group.shard(), %meta, "receiving a snapshot");
         Ok(Self { group, vote, meta, receiver })
@@ -72,7 +106,9 @@ impl Transfer {
                     self.receiver = written.map_err(refused)?;
                 }
                 Some(Part::End(_)) => break,
-                Some(Part::Begin(_)) | None => return Err(Status::aborted("cut short")),
+                Some(Part::Begin(_) | Part::Manifest(_)) | None => {
+                    return Err(Status::aborted("cut short"));
+                }
             }
         }
         self.receiver = snapshot::finish(self.receiver).await.map_err(refused)?;

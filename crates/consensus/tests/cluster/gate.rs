@@ -69,6 +69,10 @@ impl Disk for GatedDisk {
         self.disk.create_dir_all(path)
     }
 
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         self.disk.read_dir(path)
     }

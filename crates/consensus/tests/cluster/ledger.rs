@@ -106,6 +106,7 @@ impl StateMachine for Ledger {
         mut manifest: Bytes,
     ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
         let count = manifest.get_u64();
+        assert_eq!(manifest.len(), MANIFEST_PADDING, "it came whole");
         let here = self.commands.lock().unwrap().clone();
         Ok(Box::new(Receiver { count, commands: here }))
     }
@@ -121,11 +122,17 @@ impl StateMachine for Ledger {
     }
 }
 
+/// More than one message holds.
+const MANIFEST_PADDING: usize = quipu_types::limits::GRPC_MESSAGE_BYTES_MAX + 1;
+
 struct Source(Vec<Bytes>);
 
 impl SnapshotSource for Source {
     fn manifest(&self) -> Bytes {
-        Bytes::copy_from_slice(&u64::try_from(self.0.len()).unwrap().to_be_bytes())
+        let mut manifest = BytesMut::new();
+        manifest.put_u64(u64::try_from(self.0.len()).unwrap());
+        manifest.put_bytes(0, MANIFEST_PADDING);
+        manifest.freeze()
     }
 
     fn chunk(

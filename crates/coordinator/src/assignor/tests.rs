@@ -4,8 +4,8 @@ use std::time::Instant;
 use quipu_types::{PartitionId, PartitionIndex, TopicId};
 
 use super::*;
-use crate::Join;
 use crate::tests::random::Random;
+use crate::{GroupEpoch, Join};
 
 type Members = BTreeMap<MemberId, Member>;
 type Topics = BTreeMap<TopicId, u32>;
@@ -32,7 +32,7 @@ fn member(number: u64, instance: Option<&str>, resolved: Vec<TopicId>) -> (Membe
         session_timeout_ms: 45_000,
         processing_timeout_ms: 300_000,
     };
-    (id(number), Member::new(join))
+    (id(number), Member::new(join, GroupEpoch::new(1)))
 }
 
 fn topics(random: &mut Random) -> Topics {

@@ -46,22 +46,18 @@ impl Clients {
         Some(Command::Confirm { group, confirmations: vec![confirmation] })
     }
 
-    /// Follows a command that was accepted.
+    /// Follows a command that was accepted. Whoever left for a while stopped reading before.
     pub(crate) fn follow(&mut self, command: &Command, groups: &Groups) {
         if let Command::Update { group, joins, .. } = command {
             for join in joins {
                 self.clients.insert((group.clone(), join.member.clone()), Client::default());
             }
         }
-        let Self { clients, said } = self;
-        // A group that is made again counts its epochs from the start, so what was said to the one
-        // before it could be taken for news: the network is supposed to be quicker than that.
-        said.retain(|(group, _)| groups.group(group).is_some());
-        clients.retain(|(group, member), client| {
+        self.clients.retain(|(group, member), client| {
             let Some(group) = groups.group(group) else { return false };
             // Topics that nobody reads, or that are gone, take their partitions along.
             client.held.retain(|id| group.owner(*id).is_some());
-            group.member(member).is_some()
+            group.member(member).is_some_and(|member| !member.is_away())
         });
     }
 

@@ -1,19 +1,19 @@
-use quipu_types::{TimestampMs, limits};
+use quipu_types::{MetadataVersion, TimestampMs, limits};
 
 use crate::{
     Answer, Assignor, Command, GroupName, Groups, Join, Leave, LeaveReason, MemberId, Outcome,
     Refusal,
 };
 
-fn group(name: &str) -> GroupName {
+pub(super) fn group(name: &str) -> GroupName {
     GroupName::new(name).unwrap()
 }
 
-fn member(number: usize) -> MemberId {
+pub(super) fn member(number: usize) -> MemberId {
     MemberId::new(&format!("m{number}")).unwrap()
 }
 
-fn join(number: usize, instance: Option<&str>, replaces: Option<usize>) -> Join {
+pub(super) fn join(number: usize, instance: Option<&str>, replaces: Option<usize>) -> Join {
     Join {
         member: member(number),
         instance: instance.map(str::to_owned),
@@ -31,7 +31,9 @@ fn join(number: usize, instance: Option<&str>, replaces: Option<usize>) -> Join 
 
 fn update(groups: &mut Groups, joins: Vec<Join>, leaves: Vec<Leave>) -> Answer {
     let (subscriptions, topics) = (Vec::new(), Vec::new());
-    let command = Command::Update { group: group("billing"), joins, leaves, subscriptions, topics };
+    let image = MetadataVersion::new(1);
+    let command =
+        Command::Update { group: group("billing"), joins, leaves, subscriptions, topics, image };
     groups.apply(TimestampMs::new(0), command)
 }
 
@@ -53,11 +55,13 @@ fn a_full_group_takes_only_who_takes_a_place() {
     // goes.
     assert!(update(&mut groups, vec![join(1, None, None)], Vec::new()).0.is_ok());
     assert!(update(&mut groups, vec![join(limit, Some("red"), Some(0))], Vec::new()).0.is_ok());
-    let leave = Leave { member: member(7), reason: LeaveReason::Asked, temporary: false };
+    let leave =
+        Leave { member: member(7), reason: LeaveReason::Asked, temporary: false, joined: None };
     assert!(update(&mut groups, vec![join(0, None, None)], vec![leave]).0.is_ok());
     assert_eq!(groups.group(&group("billing")).unwrap().members().count(), limit);
     // A place that is kept is taken.
-    let leave = Leave { member: member(limit), reason: LeaveReason::Asked, temporary: true };
+    let leave =
+        Leave { member: member(limit), reason: LeaveReason::Asked, temporary: true, joined: None };
     let refused = update(&mut groups, vec![join(7, None, None)], vec![leave]);
     assert!(matches!(refused, Answer(Err(Refusal::GroupFull { .. }))));
 }

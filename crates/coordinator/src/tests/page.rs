@@ -2,7 +2,7 @@
 
 use quipu_types::TimestampMs;
 
-use crate::{Answer, Command, GroupName, Groups};
+use crate::{Answer, Command, Groups, RowKey};
 
 const PAGE: &str = include_str!("../../../../docs/formats/groups.md");
 
@@ -61,14 +61,18 @@ fn each_answer_of_the_page_is_what_is_written() {
 }
 
 #[test]
-fn the_row_of_the_page_is_what_is_written() {
+fn each_row_of_the_page_is_what_is_written() {
     let commands = examples("Commands");
     let (groups, _) = apply(&commands[..4]);
     let rows = groups.stale_rows();
     let row = std::str::from_utf8(rows[0].1.as_ref().unwrap()).unwrap();
-    assert_eq!([row], *examples("Rows"));
-    let name = GroupName::new("billing").unwrap();
-    let opened = Groups::open([(name, row.to_owned().into())]).unwrap();
+    let (after, _) = apply(&commands);
+    let floor = after.stale_rows().into_iter().find(|(key, _)| *key == RowKey::Floor);
+    let floor = floor.and_then(|(_, row)| row).unwrap();
+    let floor = std::str::from_utf8(&floor).unwrap();
+    assert_eq!([row, floor], *examples("Rows"));
+    let key = RowKey::new("billing").unwrap();
+    let opened = Groups::open([(key, row.to_owned().into())]).unwrap();
     let exported = opened.export();
     assert_eq!([std::str::from_utf8(&exported).unwrap()], *examples("Snapshot"));
     assert_eq!(Groups::import(&exported), Ok(opened));
@@ -78,8 +82,8 @@ fn the_row_of_the_page_is_what_is_written() {
 fn another_version_or_an_unknown_field_is_refused() {
     let row = examples("Rows")[0];
     let open = |row: &str| {
-        let name = GroupName::new("billing").unwrap();
-        Groups::open([(name, row.to_owned().into())]).map(drop).map_err(|error| error.to_string())
+        let key = RowKey::new("billing").unwrap();
+        Groups::open([(key, row.to_owned().into())]).map(drop).map_err(|error| error.to_string())
     };
     let newer = row.replacen("\"v\":1", "\"v\":2", 1);
     let words = "a row of consumer groups is damaged or of a newer release: version 2, this \

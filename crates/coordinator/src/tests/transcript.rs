@@ -4,8 +4,8 @@
 //!
 //! A transcript is made of paragraphs in pairs. Lines of a command paragraph:
 //! - `at MS`: the clock
-//! - `update [+MEMBER[@INSTANCE][!REPLACED]=TOPIC,…] [-MEMBER[:expired|:stuck|:away]]
-//!   [MEMBER=TOPIC,…] TOPIC*PARTITIONS …`
+//! - `update [^IMAGE] [+MEMBER[@INSTANCE][!REPLACED]=TOPIC,…]
+//!   [-MEMBER[:expired|:stuck|:away][@JOINED]] [MEMBER=TOPIC,…] TOPIC*PARTITIONS …`
 //! - `confirm MEMBER@EPOCH TOPIC/INDEX …`: it holds these
 //! - `commit MEMBER@EPOCH|nobody TOPIC/INDEX=OFFSET …`
 //! - `reset [fence] TOPIC/INDEX=OFFSET …`, `delete`, `sweep MS TOPIC …`
@@ -18,7 +18,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use quipu_types::{
-    LeaderEpoch, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId, TopicName,
+    LeaderEpoch, MetadataVersion, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId,
+    TopicName,
 };
 
 use crate::{
@@ -131,6 +132,8 @@ fn join(word: &str) -> Join {
 }
 
 fn leave(word: &str) -> Leave {
+    let (word, joined) = word.split_once('@').map_or((word, None), |(word, it)| (word, Some(it)));
+    let joined = joined.map(|epoch| GroupEpoch::new(epoch.parse().unwrap()));
     let (who, how) = word.split_once(':').unwrap_or((word, "asked"));
     let (reason, temporary) = match how {
         "asked" => (LeaveReason::Asked, false),
@@ -139,14 +142,17 @@ fn leave(word: &str) -> Leave {
         "stuck" => (LeaveReason::ProcessingTimeout, false),
         other => panic!("nobody leaves like {other}"),
     };
-    Leave { member: member(who), reason, temporary }
+    Leave { member: member(who), reason, temporary, joined }
 }
 
 fn update(words: &[&str]) -> Command {
     let (mut joins, mut leaves) = (Vec::new(), Vec::new());
     let (mut subscriptions, mut counts) = (Vec::new(), Vec::new());
+    let mut image = MetadataVersion::default();
     for word in words {
-        if let Some(word) = word.strip_prefix('+') {
+        if let Some(version) = word.strip_prefix('^') {
+            image = MetadataVersion::new(version.parse().unwrap());
+        } else if let Some(word) = word.strip_prefix('+') {
             joins.push(join(word));
         } else if let Some(word) = word.strip_prefix('-') {
             leaves.push(leave(word));
@@ -161,7 +167,7 @@ fn update(words: &[&str]) -> Command {
             subscriptions.push(Subscribed { member, topics, patterns, resolved });
         }
     }
-    Command::Update { group: group(), joins, leaves, subscriptions, topics: counts }
+    Command::Update { group: group(), joins, leaves, subscriptions, topics: counts, image }
 }
 
 fn confirm(words: &[&str]) -> Command {

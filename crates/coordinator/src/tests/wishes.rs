@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quipu_types::{LeaderEpoch, Offset, PartitionId, PartitionIndex, TopicId, TopicName};
+use quipu_types::{
+    LeaderEpoch, MetadataVersion, Offset, PartitionId, PartitionIndex, TopicId, TopicName,
+};
 
 use super::clients::confirmation;
 use super::model::{Model, ModelGroup};
@@ -25,6 +27,8 @@ pub(crate) fn member(number: u64) -> MemberId {
 /// How many partitions each topic has by now; 0: it is gone.
 pub(crate) struct Cluster {
     counts: BTreeMap<TopicId, u32>,
+    /// Rises with each change of these.
+    image: u64,
     group_count: u64,
     /// Whether members say only what is true.
     is_honest: bool,
@@ -34,7 +38,7 @@ impl Cluster {
     pub(crate) fn new(random: &mut Random, is_honest: bool) -> Self {
         let counts = (0..TOPICS).map(|number| (topic(number), count(random, 4)));
         let (counts, group_count) = (counts.collect(), 1 + u64::from(random.one_in(4)));
-        Self { counts, group_count, is_honest }
+        Self { counts, image: 1, group_count, is_honest }
     }
 
     pub(crate) fn wish(&mut self, random: &mut Random, model: &Model) -> Command {
@@ -61,6 +65,7 @@ impl Cluster {
             _ => {
                 let changed = topic(u8::try_from(random.below(TOPICS.into())).unwrap());
                 self.counts.insert(changed, count(random, 5));
+                self.image += 1;
                 self.update(random, group, now)
             }
         }
@@ -77,8 +82,9 @@ impl Cluster {
                     LeaveReason::ProcessingTimeout,
                 ];
                 let reason = random.pick(&reasons).unwrap();
-                let temporary = random.one_in(2);
-                leaves.push(Leave { member: someone(random, now), reason, temporary });
+                let (member, temporary) = (someone(random, now), random.one_in(2));
+                let joined = joined(random, now, &member);
+                leaves.push(Leave { member, reason, temporary, joined });
             }
         }
         let mut subscriptions = Vec::new();
@@ -87,8 +93,17 @@ impl Cluster {
             let (topics, patterns) = (Vec::new(), vec!["t.*".to_owned()]);
             subscriptions.push(Subscribed { member, topics, patterns, resolved: reads(random) });
         }
-        let topics = self.topics(random, now, &joins, &subscriptions);
-        Command::Update { group, joins, leaves, subscriptions, topics }
+        let mut topics = self.topics(random, now, &joins, &subscriptions);
+        let mut image = self.image;
+        if random.one_in(4) {
+            // A coordinator that lags knows fewer partitions.
+            image = random.below(self.image);
+            for topic in &mut topics {
+                topic.partitions = 1 + count(random, topic.partitions.into());
+            }
+        }
+        let image = MetadataVersion::new(image);
+        Command::Update { group, joins, leaves, subscriptions, topics, image }
     }
 
     /// What is read afterwards; now and then the coordinator knows too little or too much.
@@ -154,6 +169,15 @@ fn epoch(random: &mut Random, now: &ModelGroup) -> GroupEpoch {
         1 | 2 => now.epoch.saturating_sub(1 + random.below(3)),
         _ => now.epoch,
     })
+}
+
+/// When a member joined, as whoever speaks of it knows, or thought once.
+fn joined(random: &mut Random, now: &ModelGroup, member: &MemberId) -> Option<GroupEpoch> {
+    match random.below(4) {
+        0 => None,
+        1 => Some(epoch(random, now)),
+        _ => now.members.get(member).map(|member| GroupEpoch::new(member.joined)),
+    }
 }
 
 fn partition(random: &mut Random) -> PartitionId {

@@ -87,7 +87,7 @@ macro_rules! answers {
 
 answers! {
     whole: InitProducerResponse CreateTopicResponse DeleteTopicResponse AlterTopicResponse
-        PartitionChecksumResponse TransferLeaderResponse FetchOffsetsResponse ListGroupsResponse
+        AddPartitionsResponse PartitionChecksumResponse TransferLeaderResponse FetchOffsetsResponse ListGroupsResponse
         DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse;
     parts: ListOffsetsResponse.answers DescribeTopicsResponse.topics DeleteRecordsResponse.results
         MetadataResponse.topics;

@@ -56,6 +56,7 @@ fn topic(topic: Result<TopicView, TopicMissing>) -> v1::TopicMetadata {
             partitions: partitions.into_iter().map(partition).collect(),
             max_batch_bytes: u32::try_from(topic.config.max_batch_bytes).unwrap_or(u32::MAX),
             error: None,
+            partitions_first: topic.partitions_first,
         },
         Err(TopicMissing::Name { name, error }) => v1::TopicMetadata {
             name,

@@ -14,8 +14,8 @@ use super::fetch::{FetchAnswer, FetchPipeline};
 use super::pipeline::{self, Pipeline};
 use super::produce::ProducePipeline;
 use super::{
-    alter_topic, create_topic, delete_records, delete_topic, describe_cluster, describe_topics,
-    init_producer, list_offsets, metadata, partition_checksum, transfer_leader,
+    add_partitions, alter_topic, create_topic, delete_records, delete_topic, describe_cluster,
+    describe_topics, init_producer, list_offsets, metadata, partition_checksum, transfer_leader,
 };
 use crate::config::STREAM_ANSWERS_MAX;
 use crate::metrics::StreamCount;
@@ -112,6 +112,13 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::AlterTopicRequest>,
     ) -> Result<Response<v1::AlterTopicResponse>, Status> {
         answer("alter_topic", &self.0, request, alter_topic::handle).await
+    }
+
+    async fn add_partitions(
+        &self,
+        request: Request<v1::AddPartitionsRequest>,
+    ) -> Result<Response<v1::AddPartitionsResponse>, Status> {
+        answer("add_partitions", &self.0, request, add_partitions::handle).await
     }
 
     async fn describe_topics(

@@ -114,6 +114,26 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Partitions placed in two steps lie as those placed in one: growing costs no balance.
+    #[test]
+    fn placing_in_steps_is_placing_at_once(
+        loads in prop::collection::vec(0..50_usize, 1..12),
+        first in 0..100_u32,
+        more in 0..100_u32,
+    ) {
+        let loads: Vec<(ShardId, usize)> =
+            (1..).zip(&loads).map(|(id, load)| (ShardId::new(id), *load)).collect();
+        let mut chosen = partitions(Rule::LeastLoaded, &loads, first);
+        let loads_then: Vec<(ShardId, usize)> = loads
+            .iter()
+            .map(|(shard, load)| (*shard, load + chosen.iter().filter(|to| *to == shard).count()))
+            .collect();
+        chosen.extend(partitions(Rule::LeastLoaded, &loads_then, more));
+        prop_assert_eq!(chosen, partitions(Rule::LeastLoaded, &loads, first + more));
+    }
+}
+
 #[test]
 fn three_nodes_of_the_default_are_placed_as_documented() {
     let sets = shards(Rule::LeastLoaded, &sites(&[0, 0, 0]), &[], 3, 4);

@@ -5,6 +5,8 @@ use quipu_types::{ClusterId, DirectoryId, Incarnation, StartHistory, StartId, To
 
 use super::*;
 
+mod partitions;
+
 const RULE: Rule = Rule::LeastLoaded;
 
 fn directory(of: u64) -> DirectoryId {
@@ -292,6 +294,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         (0..6_u8, 1..4_u8).prop_map(|(topic_name, count)| {
             alter(&format!("t{topic_name}"), &[("min-insync", &count.to_string())], &[])
         }),
+        (0..8_u8, 0..30_u32).prop_map(|(id, total)| partitions::add(id, total)),
         (1..7_u64).prop_map(|node| Command::RegisterNode(registration(node))),
         (0..5_u8).prop_map(|class| Command::CreateShards { class, rule: RULE }),
         (0..5_u64).prop_map(|count| Command::AllocateProducerIds { count }),

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use quipu_disk::{Disk, OpenMode};
 use quipu_types::{Offset, TimestampMs};
 
-use super::{Folder, SegmentLog};
 use super::pending::Unflushed;
+use super::{Folder, SegmentLog};
 use crate::active::Active;
 use crate::error::{FileFailure, ReadError, WriteError};
 use crate::index_file;

@@ -22,8 +22,16 @@ use crate::{Error, Result, backoff, clock};
 #[derive(Debug)]
 pub(in crate::consumer) struct Origin {
     now: TimestampMs,
-    /// Partitions of each topic there was; of those named, with their ends.
-    topics: BTreeMap<TopicId, (u32, BTreeMap<u32, u64>)>,
+    topics: BTreeMap<TopicId, Known>,
+}
+
+/// A topic that was there.
+#[derive(Debug, Default)]
+struct Known {
+    /// Its partitions, without those that are new to the group.
+    partitions: u32,
+    /// Of those, where the latest is asked for.
+    ends: BTreeMap<u32, u64>,
 }
 
 /// Where a partition starts.
@@ -42,53 +50,89 @@ impl Origin {
     /// Looks up what is named, so that a topic that does not exist is an error of the caller.
     pub(in crate::consumer) async fn find(client: &Shared, config: &Config) -> Result<Self> {
         let mut origin = Self { now: clock::wall(), topics: BTreeMap::new() };
-        let is_latest = config.start == StartAt::Position(Start::Latest);
+        let mut named = Vec::new();
         for name in &config.topics {
             let topic = client.topic(name).await?;
-            let mut ends = BTreeMap::new();
-            if is_latest {
-                let all: Vec<u32> = (0..topic.partitions()).collect();
-                let meant = (Start::Latest, End::Never, origin.now);
-                let found = bounds::find(client, &topic, &all, meant).await?;
-                ends = found.into_iter().map(|(index, found)| (index, found.start)).collect();
-            }
-            origin.topics.insert(topic.id, (topic.partitions(), ends));
+            origin.note(topic.id, topic.partitions());
+            named.push(topic);
         }
-        if is_latest && !config.patterns.is_empty() {
-            origin.note_all(client).await?;
+        // To the earliest nothing is new.
+        if config.start != StartAt::Position(Start::Earliest) {
+            origin.note_known(client, config).await?;
+        }
+        if config.start == StartAt::Position(Start::Latest) {
+            for topic in named {
+                origin.note_ends(client, &topic).await?;
+            }
         }
         Ok(origin)
     }
 
-    /// Notes all topics there are: one that matches a pattern later is younger.
-    async fn note_all(&mut self, client: &Shared) -> Result<()> {
+    fn note(&mut self, topic: TopicId, partitions: u32) {
+        let known = self.topics.entry(topic).or_default();
+        known.partitions = known.partitions.max(partitions);
+    }
+
+    /// Notes the topics there are, all of them for a pattern: one that matches it later is
+    /// younger.
+    async fn note_known(&mut self, client: &Shared, config: &Config) -> Result<()> {
         let call =
-            Call { action: "list topics".to_owned(), target: Target::Any, is_repeatable: true };
-        let request = v1::MetadataRequest { all_topics: true, ..Default::default() };
+            Call { action: "look up topics".to_owned(), target: Target::Any, is_repeatable: true };
+        let (names, all_topics) = (config.topics.clone(), !config.patterns.is_empty());
+        let request = v1::MetadataRequest { names, all_topics, ..Default::default() };
         let asked = client.call(&call, request, |channel, request| async move {
             cluster_service(channel).metadata(request).await
         });
-        for topic in asked.await?.0.topics {
-            let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
-            if let Some(id) = TopicId::from_slice(&topic.topic_id) {
-                self.topics.entry(id).or_insert((count, BTreeMap::new()));
+        let answer = asked.await?.0;
+        let read = read_of(stored(client, config, None, &[]).await?.into_keys());
+        for topic in answer.topics {
+            let Some(id) = TopicId::from_slice(&topic.topic_id) else { continue };
+            self.note(id, u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX));
+            if let Some(read) = read.get(&id) {
+                self.forget_added(id, topic.partitions_first.max(*read));
             }
         }
         Ok(())
     }
 
-    /// What `start` means for a partition: what was not there yet is read from its beginning.
-    fn start_of(&self, id: PartitionId, start: Start) -> Start {
-        if start != Start::Latest {
-            return start;
-        }
-        match self.topics.get(&id.topic) {
-            Some((count, ends)) if id.index.get() < *count => {
-                ends.get(&id.index.get()).map_or(Start::Latest, |end| Start::Offset(*end))
-            }
-            Some(_) | None => Start::Earliest,
+    /// Partitions from `first` on were added since the group read the topic.
+    fn forget_added(&mut self, topic: TopicId, first: u32) {
+        if let Some(known) = self.topics.get_mut(&topic) {
+            known.partitions = known.partitions.min(first);
         }
     }
+
+    async fn note_ends(&mut self, client: &Shared, topic: &Topic) -> Result<()> {
+        let Some(known) = self.topics.get_mut(&topic.id) else { return Ok(()) };
+        let all: Vec<u32> = (0..known.partitions).collect();
+        let meant = (Start::Latest, End::Never, self.now);
+        let found = bounds::find(client, topic, &all, meant).await?;
+        known.ends = found.into_iter().map(|(index, found)| (index, found.start)).collect();
+        Ok(())
+    }
+
+    /// What the subscription means for a partition: what was not there yet is read from its
+    /// beginning, however it says to start. `None`: nowhere.
+    fn start_of(&self, id: PartitionId, start: StartAt) -> Option<Start> {
+        let known = self.topics.get(&id.topic);
+        let known = known.filter(|known| id.index.get() < known.partitions);
+        let (Some(known), StartAt::Position(start)) = (known, start) else {
+            return known.is_none().then_some(Start::Earliest);
+        };
+        let end = known.ends.get(&id.index.get()).filter(|_| start == Start::Latest);
+        Some(end.map_or(start, |end| Start::Offset(*end)))
+    }
+}
+
+/// How many partitions of each topic a group has read: it has a position in each there was, so
+/// those behind the last that were added later are new to it, perhaps added while nobody read.
+fn read_of(stored: impl Iterator<Item = PartitionId>) -> BTreeMap<TopicId, u32> {
+    let mut read: BTreeMap<TopicId, u32> = BTreeMap::new();
+    for partition in stored {
+        let count = read.entry(partition.topic).or_default();
+        *count = (*count).max(partition.index.get().saturating_add(1));
+    }
+    read
 }
 
 /// Finds where to start partitions of one topic, however long it takes. An error stands for all.
@@ -126,16 +170,14 @@ async fn attempt(
     coordinator: Option<NodeId>,
     taken: &[Taken],
 ) -> Result<Vec<Found>> {
-    let stored = stored(client, config, coordinator, taken).await?;
+    let ids: Vec<PartitionId> = taken.iter().map(|taken| taken.id).collect();
+    let stored = stored(client, config, coordinator, &ids).await?;
     let Some(first) = taken.first() else { return Ok(Vec::new()) };
     // Even where nothing is to be chosen: the fetcher finds leaders by the topic's name.
     let topic = topic(client, first).await?;
     let is_open = |id: &PartitionId| !stored.contains_key(id);
-    let open: Vec<PartitionId> = taken.iter().map(|taken| taken.id).filter(is_open).collect();
-    let chosen = match config.start {
-        StartAt::Position(start) => choose(client, origin, start, &topic, &open).await?,
-        StartAt::None => BTreeMap::new(),
-    };
+    let open: Vec<PartitionId> = ids.into_iter().filter(is_open).collect();
+    let chosen = choose(client, origin, config.start, &topic, &open).await?;
     let is_chosen = config.start != StartAt::Position(Start::Earliest);
     let found = taken.iter().map(|taken| {
         let committed = stored.get(&taken.id).copied();
@@ -153,14 +195,13 @@ async fn attempt(
     Ok(found.collect())
 }
 
-/// The group's positions.
+/// The group's positions in these partitions, or in all when none is named.
 async fn stored(
     client: &Shared,
     config: &Config,
     coordinator: Option<NodeId>,
-    taken: &[Taken],
+    ids: &[PartitionId],
 ) -> Result<BTreeMap<PartitionId, u64>> {
-    let ids: Vec<PartitionId> = taken.iter().map(|taken| taken.id).collect();
     let call = Call {
         action: format!("read the positions of group {:?}", config.group),
         target: coordinator.map_or(Target::Any, Target::Node),
@@ -168,7 +209,7 @@ async fn stored(
     };
     let request = v1::FetchOffsetsRequest {
         group: config.group.to_string(),
-        partitions: super::assignment::held(&ids).partitions,
+        partitions: super::assignment::held(ids).partitions,
         timeout_ms: 5_000,
     };
     let asked = client.call(&call, request, |channel, request| async move {
@@ -186,13 +227,13 @@ async fn stored(
 async fn choose(
     client: &Shared,
     origin: &Origin,
-    start: Start,
+    start: StartAt,
     topic: &Topic,
     open: &[PartitionId],
 ) -> Result<BTreeMap<PartitionId, u64>> {
     let mut alike: Vec<(Start, Vec<u32>)> = Vec::new();
     for id in open {
-        let start = origin.start_of(*id, start);
+        let Some(start) = origin.start_of(*id, start) else { continue };
         match alike.iter_mut().find(|(known, _)| *known == start) {
             Some((_, indexes)) => indexes.push(id.index.get()),
             None => alike.push((start, vec![id.index.get()])),

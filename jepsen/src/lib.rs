@@ -1,0 +1,19 @@
+//! Chaos suite: what clients and nodes did is written down as a history, and judged afterwards.
+//!
+//! - [`history`]: the format, one JSON object per line (`HISTORY.md`); a streaming reader and
+//!   writer, and the [`history::Recorder`] for many tasks at once.
+//! - [`checker`]: reads a history once and names every anomaly, each with its evidence.
+//! - [`search`]: a slow second opinion that tries every order; for short histories and tests.
+//! - Must not know: how a cluster is started, loaded or broken.
+//! - Invariants: nothing is guessed: an operation without an answer may or may not have
+//!   happened, and a history that does not prove enough is `unknown`, never `valid`.
+//! - Start reading at [`checker::Checker`].
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each check looks at a few of many kinds of lines"
+)]
+
+pub mod checker;
+pub mod history;
+pub mod search;
