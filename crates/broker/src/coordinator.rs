@@ -2,13 +2,14 @@
 //!
 //! What is decided is replicated ([`quipu_coordinator`]); who was heard when is not: a new
 //! coordinator grants everybody a whole session. One task per shard turns changes into commands
-//! ([`worker`]), one looks after time ([`keeper`]).
+//! ([`worker`]), one looks after time ([`keeper`]), one measures lag ([`meter`]).
 
 mod admin;
 mod error;
 mod keeper;
 mod lag;
 mod membership;
+mod meter;
 mod offsets;
 mod session;
 mod subscription;
@@ -30,7 +31,7 @@ use worker::{CHANGES_MAX, Inbox};
 
 pub use admin::{DescribedGroup, DescribedMember, DescribedPartition, GroupSummary};
 pub use error::GroupError;
-pub(crate) use keeper::describe as describe_metrics;
+pub(crate) use meter::describe as describe_metrics;
 pub use quipu_coordinator::{Assignment, Assignor, Refusal};
 
 pub use membership::{Heartbeat, Held, JoinCommand, Leaving, Membership, Subscription};
@@ -64,6 +65,8 @@ pub(crate) fn start(broker: &Broker, shard: &Shard, tasks: &TaskGroup) {
     tasks.spawn("group-changes", OnExit::StopNode, work);
     let keep = keeper::run(broker.clone(), shard.clone());
     tasks.spawn("group-keeper", OnExit::StopNode, keep);
+    let measure = meter::run(broker.clone(), shard.clone());
+    tasks.spawn("group-meter", OnExit::StopNode, measure);
 }
 
 /// Forgets a shard that this node does not host any more.

@@ -51,7 +51,11 @@ async fn handlers_that_run_while_partitions_are_revoked_finish_and_commit() -> R
         acked.context("a handler finished in time")?;
     }
     let owned = owners(&client, GROUP, 2).await?;
-    ensure!(revoked.iter().all(|name| owned.get(name) == Some(&second.id)), "{owned:?}");
+    ensure!(
+        revoked.iter().all(|name| owned.get(name) == Some(&second.id)),
+        "{revoked:?} are not {}'s: {owned:?}",
+        second.id
+    );
     let all: BTreeMap<u32, u64> = (0..4).map(|partition| (partition, 10)).collect();
     ensure!(committed(&client, GROUP).await? == all, "not all was committed");
 

@@ -80,7 +80,8 @@ async fn a_position_above_the_end_follows_its_policy() -> Result<()> {
     ensure!(message.offset == 0, "it went on at {}", message.offset);
     message.ack().await?;
     ensure!(*events.lock().unwrap() == [above_end()], "{events:?}");
-    ensure!(committed(&client, "earliest").await?.get(&0) == Some(&1), "not stored");
+    let stored = committed(&client, "earliest").await?;
+    ensure!(stored.get(&0) == Some(&1), "{stored:?}, not 1");
     consumer.shutdown(WAIT).await?;
 
     let events = Arc::new(Mutex::new(Vec::new()));

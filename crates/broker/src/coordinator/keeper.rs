@@ -1,19 +1,17 @@
 //! Time, for the groups of one shard: sessions that end, topics that appear, positions that expire.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use metrics::{counter, gauge};
 use quipu_coordinator::{
     Command, Group, GroupName, Leave, LeaveReason, Outcome, Refusal, Subscribed,
 };
 use quipu_metadata::Image;
 use quipu_runtime::Deadline;
 use quipu_shard::Shard;
-use quipu_types::{MetadataVersion, Offset, PartitionId, Term, TimestampMs, TopicId};
+use quipu_types::{MetadataVersion, Term, TopicId};
 
-use super::admin::positions;
 use super::worker::Change;
 use super::{GroupError, subscription};
 use crate::Broker;
@@ -27,28 +25,8 @@ const LATE: Duration = Duration::from_secs(2);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long an empty group keeps its positions (Kafka's default).
 const RETENTION_MS: u64 = 7 * 24 * 3_600_000;
-/// How often lag is measured.
-const LAG_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a measurement or a sweep may take.
+/// How long a sweep may take.
 const WAIT: Duration = Duration::from_secs(10);
-
-const LAG: &str = "quipu_group_lag_messages";
-const LAG_SECONDS: &str = "quipu_group_lag_seconds";
-const MEMBERS: &str = "quipu_group_members";
-const COMMITTED: &str = "quipu_group_committed_offset";
-const REBALANCES: &str = "quipu_group_rebalances_total";
-const UNREAD: &str = "quipu_group_unread_deleted_total";
-
-/// Registers descriptions.
-pub(crate) fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge};
-    describe_gauge!(LAG, Unit::Count, "Records that a group has not read, by topic.");
-    describe_gauge!(LAG_SECONDS, Unit::Seconds, "Age of the oldest of them, by topic.");
-    describe_gauge!(MEMBERS, Unit::Count, "Members of a group.");
-    describe_gauge!(COMMITTED, Unit::Count, "Stored positions of a group, summed by topic.");
-    describe_counter!(REBALANCES, Unit::Count, "How often a group's assignment was computed.");
-    describe_counter!(UNREAD, Unit::Count, "Records that were removed before a group read them.");
-}
 
 /// Looks after a shard's groups while this node leads it, until cancelled.
 pub(super) async fn run(broker: Broker, shard: Shard) {
@@ -70,11 +48,7 @@ struct Led {
     term: Term,
     ticked: Duration,
     swept: Duration,
-    measured: Duration,
     image: MetadataVersion,
-    /// The log start up to which losses were counted.
-    lost: BTreeMap<(GroupName, PartitionId), Offset>,
-    rebalances: BTreeMap<GroupName, u64>,
 }
 
 impl Keeper {
@@ -94,32 +68,14 @@ impl Keeper {
             .is_none_or(|led| led.term != term || now.saturating_sub(led.ticked) > LATE);
         if is_new {
             let version = MetadataVersion::new(0);
-            self.led = Some(Led {
-                term,
-                ticked: now,
-                swept: now,
-                measured: Duration::ZERO,
-                image: version,
-                lost: BTreeMap::new(),
-                rebalances: BTreeMap::new(),
-            });
+            self.led = Some(Led { term, ticked: now, swept: now, image: version });
         }
         self.expire(now, is_new).await;
         self.refresh().await;
         let Some(led) = &mut self.led else { return };
-        let is_sweep_due = now.saturating_sub(led.swept) >= SWEEP_INTERVAL;
-        let is_lag_due = now.saturating_sub(led.measured) >= LAG_INTERVAL;
-        if is_sweep_due {
+        if now.saturating_sub(led.swept) >= SWEEP_INTERVAL {
             led.swept = now;
-        }
-        if is_lag_due {
-            led.measured = now;
-        }
-        if is_sweep_due {
             self.sweep().await;
-        }
-        if is_lag_due {
-            self.measure().await;
         }
         // At the end: slow work above is no pause of the node's.
         if let Some(led) = &mut self.led {
@@ -226,72 +182,6 @@ impl Keeper {
             Err(error) => tracing::debug!(%error, "expired positions are not swept yet"),
         }
     }
-
-    /// Lag of every group, as metrics.
-    async fn measure(&mut self) {
-        let groups: Vec<(GroupName, Group)> = self.shard.groups().read(|groups| {
-            let found = groups.names().filter_map(|name| Some((name.clone(), groups.group(name)?)));
-            found.map(|(name, group)| (name, group.clone())).collect()
-        });
-        for (name, group) in groups {
-            self.measure_group(&name, &group).await;
-        }
-    }
-
-    async fn measure_group(&mut self, name: &GroupName, group: &Group) {
-        let label = name.as_str().to_owned();
-        let count = u32::try_from(group.members().count()).unwrap_or(u32::MAX);
-        gauge!(MEMBERS, "group" => label.clone()).set(f64::from(count));
-        let deadline = Deadline::after(self.broker.clock(), WAIT);
-        let positions = positions(group);
-        let topics: Vec<TopicId> = positions.keys().map(|partition| partition.topic).collect();
-        let known = self.broker.image_knowing(topics.into_iter(), deadline).await;
-        let asked = positions.iter().map(|(partition, position)| (*partition, *position)).collect();
-        let standings = self.broker.reader_standings(&known, asked, deadline).await;
-        let now = TimestampMs::new(self.broker.clock().wall_ms());
-        let mut by_topic: BTreeMap<TopicId, TopicLag> = BTreeMap::new();
-        let Some(led) = &mut self.led else { return };
-        for (partition, standing) in &standings {
-            let position = positions.get(partition).copied().flatten();
-            let lag = by_topic.entry(partition.topic).or_default();
-            lag.messages = lag.messages.saturating_add(standing.lag(position));
-            lag.milliseconds = lag.milliseconds.max(standing.lag_ms(now));
-            // Any number may be committed by hand.
-            lag.committed = lag.committed.saturating_add(position.map_or(0, Offset::get));
-            let start = standing.progress.log_start();
-            let key = (name.clone(), *partition);
-            let counted = led.lost.get(&key).copied().or(position);
-            if let Some(from) = position.max(counted).filter(|from| start > *from) {
-                let lost = start.get() - from.get();
-                tracing::warn!(group = name.as_str(), %partition, lost, position = ?position,
-                    log_start = %start, "records were removed before the group read them");
-                counter!(UNREAD, "group" => label.clone()).increment(lost);
-                led.lost.insert(key, start);
-            }
-        }
-        for (topic, lag) in by_topic {
-            let Some(topic) = known.image.topic_by_id(&topic) else { continue };
-            let topic = topic.name.as_str().to_owned();
-            gauge!(LAG, "group" => label.clone(), "topic" => topic.clone())
-                .set(to_f64(lag.messages));
-            gauge!(LAG_SECONDS, "group" => label.clone(), "topic" => topic.clone())
-                .set(to_f64(lag.milliseconds) / 1e3);
-            gauge!(COMMITTED, "group" => label.clone(), "topic" => topic)
-                .set(to_f64(lag.committed));
-        }
-        let now = group.rebalances();
-        let before = led.rebalances.insert(name.clone(), now).unwrap_or(now);
-        let more = now.saturating_sub(before);
-        counter!(REBALANCES, "group" => label).increment(more);
-    }
-}
-
-/// One topic's share of a group's lag.
-#[derive(Default)]
-struct TopicLag {
-    messages: u64,
-    milliseconds: u64,
-    committed: u64,
 }
 
 /// What an image changes for a group.
@@ -326,9 +216,4 @@ fn changes(name: &GroupName, group: &Group, image: &Image) -> Vec<(GroupName, Ch
         changes.push((name.clone(), Change::Recount));
     }
     changes
-}
-
-fn to_f64(count: u64) -> f64 {
-    // Metrics are doubles; beyond 2^53 the last digits do not matter.
-    count as f64
 }

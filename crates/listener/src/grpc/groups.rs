@@ -9,7 +9,7 @@ use quipu_broker::coordinator::{
 };
 use quipu_broker::{OperationError, coordinator::GroupError};
 use quipu_proto::v1;
-use quipu_types::{LeaderEpoch, PartitionId, TopicId, limits};
+use quipu_types::{LeaderEpoch, PartitionId, TopicId, TopicName, limits};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -130,7 +130,7 @@ async fn fetch_offsets(
     context: Context,
     request: v1::FetchOffsetsRequest,
 ) -> Result<v1::FetchOffsetsResponse, Refusal> {
-    let partitions = partitions(&request.partitions, "partitions")?;
+    let partitions = partitions(&request.partitions, "partitions", limits::REQUEST_PARTITIONS_MAX)?;
     let deadline = context.deadline(request.timeout_ms);
     let asked = (!request.partitions.is_empty()).then_some(partitions.as_slice());
     let stored = context.broker.fetch_offsets(&request.group, asked, deadline).await;
@@ -196,19 +196,24 @@ async fn describe_group(
 }
 
 fn described(group: DescribedGroup) -> v1::DescribeGroupResponse {
+    let named =
+        group.partitions.iter().filter_map(|it| Some((it.partition.topic, it.topic.clone()?)));
+    let names: BTreeMap<TopicId, TopicName> = named.collect();
     v1::DescribeGroupResponse {
         summary: Some(summary(&group.summary)),
         coordinator_node: group.coordinator.get(),
         assignor: group.assignor.to_owned(),
         last_change: group.last_change,
         changed_at_ms: group.changed_at.get(),
-        members: group.members.into_iter().map(member).collect(),
+        members: group.members.into_iter().map(|it| member(it, &names)).collect(),
         partitions: group.partitions.into_iter().map(partition).collect(),
         error: None,
     }
 }
 
-fn member(described: DescribedMember) -> v1::GroupMember {
+fn member(described: DescribedMember, names: &BTreeMap<TopicId, TopicName>) -> v1::GroupMember {
+    let name =
+        |topic: &TopicId| names.get(topic).map(|name| name.as_str().to_owned()).unwrap_or_default();
     let DescribedMember { member, assigned, revoking, is_connected, silent, expires_in } =
         described;
     let ms =
@@ -220,8 +225,8 @@ fn member(described: DescribedMember) -> v1::GroupMember {
         host: member.host().to_owned(),
         topics: member.topics().iter().map(|name| name.as_str().to_owned()).collect(),
         patterns: member.patterns().to_vec(),
-        assigned: by_topic(&assigned, |_| String::new()),
-        revoking: by_topic(&revoking, |_| String::new()),
+        assigned: by_topic(&assigned, name),
+        revoking: by_topic(&revoking, name),
         is_connected,
         silent_ms: silent.map(ms),
         expires_in_ms: expires_in.map(ms),
@@ -289,9 +294,10 @@ pub(super) fn by_topic(
 pub(super) fn partitions(
     topics: &[v1::TopicPartitions],
     field: &str,
+    limit: usize,
 ) -> Result<Vec<PartitionId>, Refusal> {
     let count = topics.iter().map(|topic| topic.partitions.len()).sum();
-    validate::at_most(count, limits::REQUEST_PARTITIONS_MAX, field)?;
+    validate::at_most(count, limit, field)?;
     let mut found = Vec::with_capacity(count);
     for (at, topic) in topics.iter().enumerate() {
         let id = validate::topic_id(&topic.topic_id, || format!("{field}[{at}].topic_id"))?;

@@ -10,6 +10,7 @@ use quipu_broker::coordinator::{
 use quipu_broker::metrics;
 use quipu_proto::v1;
 use quipu_runtime::OnExit;
+use quipu_types::limits;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -164,7 +165,7 @@ fn command(request: v1::JoinRequest, host: String) -> Result<JoinCommand, End> {
 
 /// A text for people: of the length of a name.
 fn bounded(text: String, field: &str) -> Result<String, Refusal> {
-    super::validate::at_most(text.len(), quipu_types::limits::GROUP_NAME_BYTES_MAX, field)?;
+    super::validate::at_most(text.len(), limits::GROUP_NAME_BYTES_MAX, field)?;
     Ok(text)
 }
 
@@ -183,7 +184,9 @@ fn heartbeat(request: v1::JoinRequest) -> Result<Heartbeat, End> {
 fn held(held: Option<&v1::HeldPartitions>) -> Result<Held, Refusal> {
     let mut topics: Held = BTreeMap::new();
     if let Some(held) = held {
-        for partition in partitions(&held.partitions, "held.partitions")? {
+        // One member may have all there are.
+        let limit = usize::try_from(limits::CLUSTER_PARTITIONS_MAX).unwrap_or(usize::MAX);
+        for partition in partitions(&held.partitions, "held.partitions", limit)? {
             topics.entry(partition.topic).or_default().push(partition.index.get());
         }
     }

@@ -135,17 +135,19 @@ fn read_of(stored: impl Iterator<Item = PartitionId>) -> BTreeMap<TopicId, u32> 
     read
 }
 
-/// Finds where to start partitions of one topic, however long it takes. An error stands for all.
+/// Finds where to start partitions of one topic, however long it takes: those that are lost
+/// meanwhile are left out. An error stands for all.
 pub(super) async fn look_up(
     client: Arc<Shared>,
     config: Arc<Config>,
     origin: Arc<Origin>,
     coordinator: Option<NodeId>,
-    taken: Vec<Taken>,
+    mut taken: Vec<Taken>,
 ) -> Looked {
     let mut attempts = 0;
     loop {
         attempts += 1;
+        taken.retain(|taken| taken.fate.get().is_none());
         // What the coordinator refused to say is asked of any node, which leads on.
         let target = coordinator.filter(|_| attempts == 1);
         match attempt(&client, &config, &origin, target, &taken).await {

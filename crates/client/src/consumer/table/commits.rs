@@ -1,6 +1,7 @@
 //! What is to be committed, and what became of it.
 
 use quipu_types::PartitionId;
+use quipu_types::limits::REQUEST_PARTITIONS_MAX;
 use tokio::time::Instant;
 
 use super::{Fate, Owned, Phase, Table};
@@ -32,7 +33,7 @@ impl Table {
         state.owned.values().map(|owned| owned.dirty(now)).max().unwrap_or(Dirty::Clean)
     }
 
-    /// Everything that differs from what the group has.
+    /// What differs from what the group has, as much as one request takes.
     pub(in crate::consumer) fn commits(&self, now: Instant) -> Vec<Commit> {
         let state = self.lock();
         let dirty = state.owned.iter().filter(|(_, owned)| owned.dirty(now) != Dirty::Clean);
@@ -41,7 +42,7 @@ impl Table {
             position: owned.tracker.position(),
             fate: owned.fate.clone(),
         };
-        dirty.map(commit).collect()
+        dirty.map(commit).take(REQUEST_PARTITIONS_MAX).collect()
     }
 
     /// Whether a partition has a position that the group does not.

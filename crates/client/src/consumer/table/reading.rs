@@ -69,7 +69,9 @@ impl Table {
         let mut state = self.lock();
         let owned = state.of(id, fate)?;
         owned.tracker.ack(offset);
-        if owned.committed.is_some_and(|committed| offset < committed) {
+        // Not one that this reader left behind it, above the end of the log or by a seek back.
+        let position = owned.tracker.position();
+        if owned.committed.is_some_and(|committed| offset < committed && committed <= position) {
             // Whoever asked holds the receiver.
             let _ = waiter.send(Ok(()));
         } else {
