@@ -67,6 +67,8 @@ pub const MEMBER_ID_BYTES_MAX: usize = 64;
 pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
 /// Topics and patterns of one subscription.
 pub const SUBSCRIPTION_TOPICS_MAX: usize = 1_000;
+/// Bytes of one change of a consumer group: it travels as one log entry, in one message.
+pub const GROUP_COMMAND_BYTES_MAX: usize = 8 << 20;
 /// Coordinator slices of a cluster, fixed when it is formed (ARCHITECTURE D10).
 pub const COORDINATOR_SLICES: u32 = 16;
 

@@ -45,6 +45,14 @@ pub enum GroupError {
         /// What is wrong.
         reason: String,
     },
+    /// What was asked does not fit into one log entry.
+    #[error("the change of the group takes {actual} bytes; at most {limit} are possible")]
+    TooLarge {
+        /// Its size.
+        actual: usize,
+        /// What fits.
+        limit: usize,
+    },
     /// Another node coordinates the group, or nobody does at the moment.
     #[error("{}", not_coordinator(*.leader))]
     NotCoordinator {
@@ -114,6 +122,7 @@ impl OperationError for GroupError {
             Self::InvalidSubscription(_) => ErrorCode::InvalidSubscription,
             Self::OutOfBounds { .. } => ErrorCode::Malformed,
             Self::InvalidCommit { .. } => ErrorCode::InvalidCommit,
+            Self::TooLarge { .. } => ErrorCode::RequestTooLarge,
             Self::NotCoordinator { leader } => not_leader_code(*leader),
             Self::Route(error) => error.code(),
             Self::NotFormed => ErrorCode::ControllerUnavailable,
@@ -140,6 +149,7 @@ impl OperationError for GroupError {
             | Self::InvalidSubscription(_)
             | Self::OutOfBounds { .. }
             | Self::InvalidCommit { .. }
+            | Self::TooLarge { .. }
             | Self::NotCoordinator { .. }
             | Self::Route(_)
             | Self::NotFormed
@@ -156,6 +166,7 @@ impl OperationError for GroupError {
             | Self::InvalidSubscription(_)
             | Self::OutOfBounds { .. }
             | Self::InvalidCommit { .. }
+            | Self::TooLarge { .. }
             | Self::Superseded { .. } => Retry::Never,
             Self::NotCoordinator { leader } => not_leader_retry(*leader),
             Self::Route(error) => error.retry(),
@@ -176,6 +187,9 @@ impl OperationError for GroupError {
                 ("actual", actual.to_string()),
                 ("limit", bounds.clone()),
             ],
+            Self::TooLarge { actual, limit } => {
+                vec![("actual", actual.to_string()), ("limit", limit.to_string())]
+            }
             Self::InvalidCommit { partition, .. } => vec![("partition", partition.to_string())],
             Self::NotCoordinator { leader } => not_leader_fields(*leader),
             Self::Route(error) => error.fields(),

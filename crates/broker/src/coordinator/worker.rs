@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
 use quipu_coordinator::{
     Answer, Command, Confirmation, GroupName, Join, Leave, MemberId, Outcome, Subscribed,
 };
 use quipu_runtime::Deadline;
 use quipu_shard::Shard;
-use quipu_types::TopicId;
+use quipu_types::{TopicId, limits};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{GroupError, subscription};
@@ -73,7 +74,11 @@ impl Broker {
         command: &Command,
         deadline: Deadline,
     ) -> Result<Outcome, GroupError> {
-        let answer = shard.change_groups(command.encode(), deadline).await?;
+        let (bytes, limit) = (command.encode(), limits::GROUP_COMMAND_BYTES_MAX);
+        if bytes.len() > limit {
+            return Err(GroupError::TooLarge { actual: bytes.len(), limit });
+        }
+        let answer = shard.change_groups(bytes, deadline).await?;
         let answer = Answer::decode(&answer)
             .map_err(|_| GroupError::Control(quipu_shard::ControlError::Reply))?;
         answer.0.map_err(GroupError::Refused)
@@ -104,40 +109,54 @@ async fn apply(broker: &Broker, shard: &Shard, group: GroupName, waiting: Vec<Wa
     }
 }
 
-/// Proposes changes as one command. When somebody in it is refused, the others shall not suffer for
-/// it: it is halved until the one is found.
-async fn settle(broker: &Broker, shard: &Shard, group: &GroupName, mut part: Vec<Waiting>) {
-    let changes: Vec<&Change> = part.iter().map(|one| &one.change).collect();
-    let result = propose(broker, shard, group, &changes).await;
-    if matches!(result, Err(GroupError::Refused(_))) && part.len() > 1 {
-        let rest = part.split_off(part.len() / 2);
-        Box::pin(settle(broker, shard, group, part)).await;
-        Box::pin(settle(broker, shard, group, rest)).await;
-        return;
+/// Proposes changes as one command, and tells everybody what became of theirs.
+async fn settle(broker: &Broker, shard: &Shard, group: &GroupName, part: Vec<Waiting>) {
+    let (changes, answers): (Vec<Change>, Vec<_>) =
+        part.into_iter().map(|one| (one.change, one.answer)).unzip();
+    let results = halving(&changes, &|part| propose(broker, shard, group, part).boxed()).await;
+    for (answer, result) in answers.into_iter().zip(results) {
+        // Who stopped waiting needs no answer.
+        drop(answer.send(result));
     }
-    part.into_iter().for_each(|one| drop(one.answer.send(result.clone())));
+}
+
+/// What became of each change. When somebody's is refused, the others shall not suffer for it: the
+/// part is halved until the one is found. So is one that is too large as a whole.
+async fn halving<'a, T: Sync>(
+    part: &'a [T],
+    propose: &(dyn Fn(&'a [T]) -> BoxFuture<'a, Result<(), GroupError>> + Sync),
+) -> Vec<Result<(), GroupError>> {
+    if part.is_empty() {
+        return Vec::new();
+    }
+    let result = propose(part).await;
+    let is_divisible = matches!(result, Err(GroupError::Refused(_) | GroupError::TooLarge { .. }));
+    if !is_divisible || part.len() == 1 {
+        return vec![result; part.len()];
+    }
+    let (half, rest) = part.split_at(part.len() / 2);
+    let mut results = Box::pin(halving(half, propose)).await;
+    results.extend(Box::pin(halving(rest, propose)).await);
+    results
 }
 
 async fn propose(
     broker: &Broker,
     shard: &Shard,
     group: &GroupName,
-    changes: &[&Change],
+    changes: &[Change],
 ) -> Result<(), GroupError> {
-    if changes.is_empty() {
-        return Ok(());
-    }
     let command = command(broker, shard, group, changes);
     let deadline = Deadline::after(broker.clock(), COMMAND_WAIT);
     broker.propose_group(shard, &command, deadline).await.map(drop)
 }
 
-fn command(broker: &Broker, shard: &Shard, group: &GroupName, changes: &[&Change]) -> Command {
+fn command(broker: &Broker, shard: &Shard, group: &GroupName, changes: &[Change]) -> Command {
     let group = group.clone();
     let (mut joins, mut leaves, mut subscriptions, mut confirmations) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for change in changes {
-        match (*change).clone() {
+        match change.clone() {
             Change::Join(join) => joins.push(join),
             Change::Leave(leave) => leaves.push(leave),
             Change::Subscribe(subscribed) => subscriptions.push(subscribed),
@@ -170,4 +189,61 @@ fn command(broker: &Broker, shard: &Shard, group: &GroupName, changes: &[&Change
     let topics: BTreeSet<TopicId> = resolved.into_values().flatten().collect();
     let topics = subscription::counted(&topics, &image);
     Command::Update { group, joins, leaves, subscriptions, topics, image: image.version }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use quipu_coordinator::Refusal;
+
+    use super::*;
+
+    fn refusal() -> GroupError {
+        let group = GroupName::new("readers").unwrap();
+        GroupError::Refused(Refusal::UnknownGroup { group })
+    }
+
+    /// The results, and how many proposals they took.
+    async fn settled(
+        changes: &[u32],
+        judge: impl Fn(&[u32]) -> Result<(), GroupError> + Sync,
+    ) -> (Vec<Result<(), GroupError>>, usize) {
+        let proposals = Mutex::new(0);
+        let results = halving(changes, &|part| {
+            *proposals.lock().unwrap() += 1;
+            let result = judge(part);
+            async { result }.boxed()
+        })
+        .await;
+        (results, proposals.into_inner().unwrap())
+    }
+
+    #[tokio::test]
+    async fn one_refused_change_harms_nobody_else() {
+        let changes: Vec<u32> = (0..64).collect();
+        for bad in [0, 17, 63] {
+            let judge = |part: &[u32]| if part.contains(&bad) { Err(refusal()) } else { Ok(()) };
+            let (results, proposals) = settled(&changes, judge).await;
+            for (change, result) in changes.iter().zip(results) {
+                assert_eq!(result.is_err(), *change == bad, "change {change}");
+            }
+            assert_eq!(proposals, 13, "two of each size below 64");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_divided_and_what_fails_otherwise_is_not() {
+        let large = |part: &[u32]| match part.len() {
+            actual @ 17.. => Err(GroupError::TooLarge { actual, limit: 16 }),
+            _ => Ok(()),
+        };
+        let (results, proposals) = settled(&[1; 64], large).await;
+        assert_eq!((results.iter().filter(|it| it.is_ok()).count(), proposals), (64, 7));
+
+        let nobody = |_: &[u32]| Err(GroupError::NotCoordinator { leader: None });
+        let (results, proposals) = settled(&[1; 64], nobody).await;
+        assert_eq!((results.iter().filter(|it| it.is_err()).count(), proposals), (64, 1));
+        assert_eq!(settled(&[], nobody).await, (Vec::new(), 0));
+    }
 }

@@ -180,6 +180,16 @@ async fn a_stale_commit_loses_the_assignment_and_others_go_on() {
     assert!(matches!(lost, Err(AckError::AssignmentLost)), "{lost:?}");
     kept.unwrap();
     assert_eq!(cluster.lock().groups.stored, BTreeMap::from([(1, 1)]));
+    // It is assigned still: with the next heartbeat it is taken again, where the group stands.
+    cluster.lock().groups.stale.clear();
+    loop {
+        let again = next(&mut consumer).await;
+        if again.partition == 0 {
+            assert_eq!(again.offset, 0, "nothing of it was committed");
+            again.ack().await.unwrap();
+            break;
+        }
+    }
 }
 
 #[tokio::test]
