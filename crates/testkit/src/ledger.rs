@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use quipu_client::{Client, Delivery, End, NewRecord, Record, Start};
 use quipu_types::Effect;
@@ -32,12 +32,18 @@ pub struct Ledger {
 }
 
 /// What a check found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Acknowledged records, all found at their offset.
+    /// Acknowledged records.
     pub acked: u64,
     /// Records in the log; more than acknowledged where an outcome was unknown.
     pub read: u64,
+    /// Acknowledged records that are nowhere in the log.
+    pub missing: u64,
+    /// Records that stand in the log once more than they were sent.
+    pub duplicated: u64,
+    /// The first difference of any kind, in words.
+    pub difference: Option<String>,
 }
 
 impl Ledger {
@@ -68,22 +74,24 @@ impl Ledger {
         self.lines[usize::try_from(number % count).expect("below a length")].clone()
     }
 
-    /// Waits for a delivery and writes down what came of it.
+    /// Waits for a delivery and writes down what came of it: the partition that has it now.
     ///
     /// # Panics
     /// When another thread panicked with the ledger in its hands.
-    pub async fn settle(&self, number: u64, delivery: Delivery) {
+    pub async fn settle(&self, number: u64, delivery: Delivery) -> Option<u32> {
         match delivery.await {
             Ok(receipt) => {
                 let offset = receipt.offset.expect("a quorum's receipt names its offset");
                 let place = (receipt.partition, offset);
                 self.acked.lock().expect("not poisoned").insert(number, place);
+                Some(receipt.partition)
             }
             Err(error) => {
                 if error.effect() == Effect::None {
                     self.refused.lock().expect("not poisoned").push(number);
                 }
                 self.failed.lock().expect("not poisoned").push(format!("{number}: {error}"));
+                None
             }
         }
     }
@@ -113,41 +121,88 @@ impl Ledger {
     /// # Panics
     /// When another thread panicked with the ledger in its hands.
     pub async fn verify(&self, client: &Client) -> Result<Verdict> {
+        let verdict = self.compare(client).await?;
+        match verdict.difference {
+            Some(difference) => bail!(difference),
+            None => Ok(verdict),
+        }
+    }
+
+    /// As [`Self::verify`], but counts what differs.
+    ///
+    /// # Errors
+    /// The topic cannot be read.
+    ///
+    /// # Panics
+    /// When another thread panicked with the ledger in its hands.
+    pub async fn compare(&self, client: &Client) -> Result<Verdict> {
         let records =
             until("the topic to be read", READ_WAIT, || read_all(client, &self.topic)).await?;
         let acked = self.acked.lock().expect("not poisoned").clone();
         let refused = self.refused.lock().expect("not poisoned").clone();
+        let mut verdict = Verdict {
+            acked: u64::try_from(acked.len())?,
+            read: u64::try_from(records.len())?,
+            ..Verdict::default()
+        };
+        let places = self.look_through(&records, &mut verdict)?;
+        for (number, place) in &acked {
+            match places.get(number) {
+                None => {
+                    verdict.missing += 1;
+                    verdict.differs(format!("record {number}, acknowledged at {place:?}, is lost"));
+                }
+                Some(found) if found != place => {
+                    verdict.differs(format!("record {number} of {place:?} moved to {found:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        for number in refused.iter().filter(|number| places.contains_key(number)) {
+            verdict.differs(format!("record {number} was refused and is there"));
+        }
+        Ok(verdict)
+    }
+
+    /// Where each record stands first, and what is wrong with the log by itself.
+    fn look_through(
+        &self,
+        records: &[Record],
+        verdict: &mut Verdict,
+    ) -> Result<HashMap<u64, (u32, u64)>> {
         let mut places: HashMap<u64, (u32, u64)> = HashMap::new();
         let mut next_offset: HashMap<u32, u64> = HashMap::new();
-        let mut last_of_key: HashMap<Bytes, u64> = HashMap::new();
-        for record in &records {
+        let mut last_of_key: HashMap<&Bytes, u64> = HashMap::new();
+        for record in records {
             let number = number_of(record)?;
             let place = (record.partition, record.offset);
             let expected = next_offset.entry(record.partition).or_default();
-            ensure!(record.offset == *expected, "gap: {place:?} follows {expected}");
-            *expected += 1;
-            if let Some(earlier) = places.insert(number, place) {
-                bail!("record {number} stands twice, at {earlier:?} and {place:?}");
+            if record.offset != *expected {
+                verdict.differs(format!("gap: {place:?} follows {expected}"));
             }
-            let value = record.value.clone().context("a value")?;
-            ensure!(value == self.line(number), "record {number} at {place:?} is changed");
-            let key = record.key.clone().context("a key")?;
-            if let Some(earlier) = last_of_key.insert(key, number) {
-                ensure!(earlier < number, "record {number} follows {earlier} of the same key");
+            *expected = record.offset + 1;
+            if let Some(earlier) = places.get(&number) {
+                verdict.duplicated += 1;
+                let text = format!("record {number} stands twice, at {earlier:?} and {place:?}");
+                verdict.differs(text);
+            } else {
+                places.insert(number, place);
+            }
+            if *record.value.as_ref().context("a value")? != self.line(number) {
+                verdict.differs(format!("record {number} at {place:?} is changed"));
+            }
+            let key = record.key.as_ref().context("a key")?;
+            if let Some(earlier) = last_of_key.insert(key, number).filter(|it| *it >= number) {
+                verdict.differs(format!("record {number} follows {earlier} of the same key"));
             }
         }
-        for (number, place) in &acked {
-            match places.get(number) {
-                None => bail!("record {number}, acknowledged at {place:?}, is lost"),
-                Some(found) => {
-                    ensure!(found == place, "record {number} of {place:?} moved to {found:?}");
-                }
-            }
-        }
-        for number in &refused {
-            ensure!(!places.contains_key(number), "record {number} was refused and is there");
-        }
-        Ok(Verdict { acked: u64::try_from(acked.len())?, read: u64::try_from(records.len())? })
+        Ok(places)
+    }
+}
+
+impl Verdict {
+    fn differs(&mut self, difference: String) {
+        self.difference.get_or_insert(difference);
     }
 }
 
