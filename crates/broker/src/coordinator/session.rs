@@ -96,6 +96,11 @@ impl Sessions {
         }
     }
 
+    /// Whether a member was heard lately enough.
+    pub(crate) fn is_live(&self, group: &GroupName, member: &MemberId, now: Duration) -> bool {
+        self.get(group, member).is_some_and(|session| !session.is_over(now))
+    }
+
     pub(crate) fn get(&self, group: &GroupName, member: &MemberId) -> Option<Session> {
         self.lock().get(group)?.get(member).copied()
     }
@@ -164,6 +169,21 @@ mod tests {
         assert!(review(146, true).is_empty(), "granted anew");
         assert!(review(191, false).is_empty());
         assert_eq!(review(192, false), std::slice::from_ref(&member));
+    }
+
+    #[test]
+    fn who_is_heard_again_in_time_is_not_removed() {
+        let (group, member) = names();
+        let sessions = Sessions::default();
+        sessions.open(&group, &member, Session { heard: at(0), timeout: at(45), stream: Some(1) });
+        assert!(sessions.is_live(&group, &member, at(45)));
+        assert!(!sessions.is_live(&group, &member, at(46)));
+        assert!(sessions.heard(&group, &member, 1, at(47)), "late, and before its expiry");
+        assert!(sessions.is_live(&group, &member, at(48)));
+        sessions.remove_silent(&group, &member, at(46));
+        assert!(sessions.get(&group, &member).is_some(), "heard since");
+        sessions.remove_silent(&group, &member, at(93));
+        assert_eq!(sessions.get(&group, &member), None);
     }
 
     #[test]

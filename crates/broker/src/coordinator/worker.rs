@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use quipu_coordinator::{
-    Answer, Command, Confirmation, GroupName, Join, Leave, MemberId, Outcome, Subscribed,
+    Answer, Command, Confirmation, GroupName, Join, Leave, LeaveReason, MemberId, Outcome,
+    Subscribed,
 };
 use quipu_runtime::Deadline;
 use quipu_shard::Shard;
@@ -153,11 +154,17 @@ async fn propose(
 
 fn command(broker: &Broker, shard: &Shard, group: &GroupName, changes: &[Change]) -> Command {
     let group = group.clone();
+    // Its expiry was handed in, and then it was heard again: it stays.
+    let (sessions, now) = (&broker.inner.coordinator.sessions, broker.clock().monotonic());
+    let is_back = |leave: &Leave| {
+        leave.reason == LeaveReason::SessionExpired && sessions.is_live(&group, &leave.member, now)
+    };
     let (mut joins, mut leaves, mut subscriptions, mut confirmations) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for change in changes {
         match change.clone() {
             Change::Join(join) => joins.push(join),
+            Change::Leave(leave) if is_back(&leave) => {}
             Change::Leave(leave) => leaves.push(leave),
             Change::Subscribe(subscribed) => subscriptions.push(subscribed),
             Change::Confirm(confirmation) => confirmations.push(confirmation),
