@@ -96,9 +96,9 @@ fn held(bench: &Bench) -> Vec<(String, v1::TopicPartitions, Want)> {
         let words = format!("held.partitions[0].topic_id: a topic id has 16 bytes, {length} came");
         cases.push((format!("a topic id of {length} bytes"), topic, (Malformed, words).into()));
     }
-    let words = "held.partitions: 10001 is above the limit of 10000";
+    let words = "held.partitions: 200001 is above the limit of 200000";
     let want = Want::from((RequestTooLarge, words));
-    cases.push(("10001 partitions".to_owned(), bench.partitions(0..10_001), want));
+    cases.push(("200001 partitions".to_owned(), bench.partitions(0..200_001), want));
     cases
 }
 

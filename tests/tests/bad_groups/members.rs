@@ -83,8 +83,8 @@ fn requests(bench: &Bench) -> Vec<(String, v1::JoinRequest, Want)> {
     let short = v1::TopicPartitions { topic_id, partitions: vec![0], ..Default::default() };
     let words = "held.partitions[0].topic_id: a topic id has 16 bytes, 15 came";
     cases.push(("holding a short id".to_owned(), holding(short), (Malformed, words).into()));
-    let words = "held.partitions: 10001 is above the limit of 10000";
+    let words = "held.partitions: 200001 is above the limit of 200000";
     let want = Want::from((RequestTooLarge, words));
-    cases.push(("holding too many".to_owned(), holding(bench.partitions(0..10_001)), want));
+    cases.push(("holding too many".to_owned(), holding(bench.partitions(0..200_001)), want));
     cases
 }
