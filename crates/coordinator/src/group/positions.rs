@@ -24,6 +24,18 @@ pub struct CommittedOffset {
     pub committed_at: TimestampMs,
 }
 
+impl CommittedOffset {
+    /// Before the first record of a partition, whatever its offset.
+    pub(super) fn beginning(now: TimestampMs) -> Self {
+        Self {
+            offset: Offset::ZERO,
+            leader_epoch: LeaderEpoch::new(-1),
+            metadata: String::new(),
+            committed_at: now,
+        }
+    }
+}
+
 impl Group {
     /// Stores positions; gives those that were refused.
     pub(crate) fn commit(

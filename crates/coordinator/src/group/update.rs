@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use quipu_types::{MetadataVersion, TimestampMs, TopicId};
+use quipu_types::{MetadataVersion, PartitionId, PartitionIndex, TimestampMs, TopicId};
 
-use super::{Group, Owner};
+use super::{CommittedOffset, Group, Owner};
 use crate::command::{Join, Leave, LeaveReason, Subscribed, TopicPartitions};
 use crate::member::Member;
 use crate::refusal::Refusal;
@@ -45,7 +45,7 @@ impl Group {
                 member.subscribe(subscribed, is_behind);
             }
         }
-        if self.count(topics) && words.is_empty() {
+        if self.count(topics, now) && words.is_empty() {
             words.push("topics have other partitions".to_owned());
         }
         if !words.is_empty() {
@@ -60,13 +60,23 @@ impl Group {
     ///
     /// Partitions are only ever added, so the larger count is the newer one. A topic that is not
     /// listed may be one that the sender does not know yet: it goes once nobody reads it.
-    fn count(&mut self, topics: Vec<TopicPartitions>) -> bool {
+    ///
+    /// What was added while the group reads the topic is read from its beginning, however the
+    /// members choose where to start: records may be there before anybody looks.
+    fn count(&mut self, topics: Vec<TopicPartitions>, now: TimestampMs) -> bool {
         let mut counts: BTreeMap<TopicId, u32> =
             topics.into_iter().map(|topic| (topic.topic, topic.partitions)).collect();
         for (topic, known) in &self.topics {
             let is_read = || self.members.values().any(|one| one.resolved().contains(topic));
             match counts.get_mut(topic) {
-                Some(count) => *count = (*count).max(*known),
+                Some(count) => {
+                    *count = (*count).max(*known);
+                    for added in *known..*count {
+                        let partition = PartitionId::new(*topic, PartitionIndex::new(added));
+                        let begins = || CommittedOffset::beginning(now);
+                        self.offsets.entry(partition).or_insert_with(begins);
+                    }
+                }
                 None if is_read() => drop(counts.insert(*topic, *known)),
                 None => {}
             }

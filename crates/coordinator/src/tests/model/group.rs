@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quipu_types::{MetadataVersion, PartitionId, PartitionIndex, TimestampMs, TopicId};
+use quipu_types::{
+    LeaderEpoch, MetadataVersion, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId,
+};
 
 use crate::{
     CommittedOffset, Committer, Confirmation, Group, GroupEpoch, GroupName, GroupState, Join,
@@ -132,6 +134,7 @@ impl ModelGroup {
             }
         }
         self.count(topics);
+        self.begin_added(&topics_before, now);
         if is_idle && self.topics == topics_before {
             self.epoch -= 1;
             return;
@@ -150,6 +153,21 @@ impl ModelGroup {
         for TopicPartitions { topic, partitions, .. } in topics {
             let known = before.get(topic).copied().unwrap_or(0);
             self.topics.insert(*topic, known.max(*partitions));
+        }
+    }
+
+    /// What was added to a topic that is read has a position from then on.
+    fn begin_added(&mut self, before: &BTreeMap<TopicId, u32>, now: TimestampMs) {
+        for (topic, count) in &self.topics {
+            for index in before.get(topic).copied().unwrap_or(*count)..*count {
+                let partition = PartitionId::new(*topic, PartitionIndex::new(index));
+                self.offsets.entry(partition).or_insert(CommittedOffset {
+                    offset: Offset::new(0),
+                    leader_epoch: LeaderEpoch::new(-1),
+                    metadata: String::new(),
+                    committed_at: now,
+                });
+            }
         }
     }
 
