@@ -4,7 +4,9 @@
 //!   writer, and the [`history::Recorder`] for many tasks at once.
 //! - [`checker`]: reads a history once and names every anomaly, each with its evidence.
 //! - [`search`]: a slow second opinion that tries every order; for short histories and tests.
-//! - Must not know: how a cluster is started, loaded or broken.
+//! - [`chaos`]: one run: a [`cluster`] of real processes, a workload, a [`nemesis`] that follows a
+//!   plan drawn from a seed, the verdict, and a [`page`] to look at.
+//! - The checker must not know how a cluster is started, loaded or broken.
 //! - Invariants: nothing is guessed: an operation without an answer may or may not have
 //!   happened, and a history that does not prove enough is `unknown`, never `valid`.
 //! - Start reading at [`checker::Checker`].
@@ -14,6 +16,13 @@
     reason = "each check looks at a few of many kinds of lines"
 )]
 
+pub mod chaos;
 pub mod checker;
+pub mod cluster;
 pub mod history;
+pub mod nemesis;
+pub mod page;
+mod say;
 pub mod search;
+pub mod table;
+mod workload;

@@ -3,6 +3,7 @@
 //! Nothing has to be installed beside Rust: what the build needs from the system, the verbs
 //! install themselves ([`packages`]).
 
+mod chaos;
 mod demo;
 mod packages;
 mod run;
@@ -16,6 +17,7 @@ const USAGE: &str = "\
 Usage: cargo xtask <verb>
 
   demo    build, start three nodes, publish, kill the leader, verify, clean up
+  chaos   build, break a cluster under load, judge what it did; --help says how
   test    build and run every test, real clusters included
   check   formatting, lints, documentation, project rules; changes nothing
   ci      check, then test: what .ci/run does
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
 fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
     match verb {
         "demo" => demo::demo(rest)?,
+        "chaos" => chaos::chaos(rest)?,
         "test" => test(rest)?,
         "check" => check()?,
         "ci" => check().and_then(|()| test(&[]))?,

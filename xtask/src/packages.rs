@@ -1,6 +1,7 @@
-//! What the build needs from the system: libclang, which RocksDB's bindings are generated with,
-//! and a C++ compiler.
+//! What is needed from the system. For the build: libclang, which RocksDB's bindings are generated
+//! with, and a C++ compiler. For the chaos suite: tools for networks and file systems.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -13,14 +14,37 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("g++", &["/usr/bin/g++"]),
 ];
 
-/// Installs what is missing; does nothing on a prepared machine.
+/// What the chaos suite makes and breaks networks with.
+const NETWORK: &[(&str, &[&str])] = &[
+    ("iproute2", &["/usr/sbin/ip", "/sbin/ip"]),
+    ("iptables", &["/usr/sbin/iptables", "/sbin/iptables"]),
+    ("e2fsprogs", &["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"]),
+];
+
+/// Installs what the build lacks; does nothing on a prepared machine.
 pub(crate) fn install() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
+    if std::env::var_os("LIBCLANG_PATH").is_some() { Ok(()) } else { install_all(PACKAGES) }
+}
+
+/// Installs what the chaos suite lacks. Without it the suite does less, and says so.
+pub(crate) fn install_network_tools() -> Result<()> {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0);
+    if !is_root {
+        return Ok(());
+    }
+    install_all(NETWORK).or_else(|error| {
+        say(&format!("the suite will leave faults out: {error:#}"));
+        Ok(())
+    })
+}
+
+fn install_all(packages: &[(&str, &[&str])]) -> Result<()> {
+    let missing: Vec<&str> = packages
         .iter()
         .filter(|(_, files)| !files.iter().any(|file| exists(file)))
         .map(|(name, _)| *name)
         .collect();
-    if missing.is_empty() || std::env::var_os("LIBCLANG_PATH").is_some() {
+    if missing.is_empty() {
         return Ok(());
     }
     say(&format!("installing {} (once)", missing.join(", ")));

@@ -92,6 +92,12 @@ impl Session {
         self.process
     }
 
+    /// The same session, asking another node.
+    #[must_use]
+    pub fn at(&self, node: u64) -> Self {
+        Self { node: Some(node), ..self.clone() }
+    }
+
     /// Notes that a call begins; to be called before it is sent. Gives its id.
     #[must_use]
     pub fn invoke(&self, call: Call) -> u64 {

@@ -114,6 +114,10 @@ impl<R: Readable> Reader<R> {
         }
         self.bytes += read;
         self.is_full = self.next < self.seen.high_watermark();
+        if self.next > self.seen.high_watermark() {
+            // More was published before the read than before the look; the wait is still to see it.
+            self.seen = *self.watch.borrow();
+        }
         Ok(read)
     }
 

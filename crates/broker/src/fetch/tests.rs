@@ -181,3 +181,15 @@ async fn bounds_that_moved_are_told_without_records() {
     let fetched = fetch.finish().remove(0).result.expect("no error");
     assert_eq!((fetched.progress, fetched.batches.len()), (bounds(2, 4), 0));
 }
+
+#[test]
+fn an_answer_names_an_end_at_or_behind_what_it_holds() {
+    let (fake, sender) = partition(4, 10);
+    sender.send_replace(bounds(0, 2));
+    let mut reader = Reader::new(ShardId::new(1), fake, Offset::ZERO, 1_000);
+    reader.survey().expect("it begins at the log's start");
+    sender.send_replace(bounds(0, 4));
+    reader.read(1_000, true).expect("it is there");
+    let fetched = reader.finish().expect("there is news");
+    assert_eq!((fetched.batches.len(), fetched.progress), (4, bounds(0, 4)));
+}
