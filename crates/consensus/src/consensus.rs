@@ -112,7 +112,7 @@ impl Consensus {
         fits(&journal.state(), machine.applied().await).map_err(OpenGroupError::Recovery)?;
         let weight = log.weight();
         let network = Network::new(Arc::clone(&self.peers), shard);
-        let applier = Applier::new(machine.clone());
+        let applier = Applier::new(machine.clone(), journal.clone());
         let raft = Raft::new(replica.get(), raft_config, network, log, applier).await;
         let raft = raft.map_err(|error| OpenGroupError::Recovery(error.to_string()))?;
         // A round trip: the core runs, and its first metrics are out.

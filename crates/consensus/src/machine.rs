@@ -208,12 +208,12 @@ async fn flushed(journal: &GroupJournal) -> Result<(), CheckpointError> {
     }
 }
 
-/// openraft's handle.
-pub(crate) struct Applier(Machine);
+/// openraft's handle, and the journal that a snapshot must not run ahead of.
+pub(crate) struct Applier(Machine, GroupJournal);
 
 impl Applier {
-    pub(crate) const fn new(machine: Machine) -> Self {
-        Self(machine)
+    pub(crate) const fn new(machine: Machine, journal: GroupJournal) -> Self {
+        Self(machine, journal)
     }
 }
 
@@ -282,6 +282,10 @@ impl RaftStateMachine<TypeConfig> for Applier {
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
         let received = snapshot.received(&self.0).await.map_err(io::Error::other)?;
+        // openraft hands a tail that conflicts with the snapshot to the journal to be cut, and does
+        // not wait. A crash between the two would leave a log older than what is applied, with
+        // which no start succeeds.
+        flushed(&self.1).await.map_err(io::Error::other)?;
         let mut hosted = Arc::clone(&self.0.hosted).lock_owned().await;
         let meta = meta.clone();
         let done = tokio::task::spawn_blocking(move || hosted.install(&meta, received));

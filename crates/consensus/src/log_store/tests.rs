@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine, SnapshotMeta};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{RaftLogReader, StorageError};
 use quipu_journal::{Config, Journal};
@@ -9,8 +9,9 @@ use quipu_runtime::Fatal;
 use quipu_types::{EntryId, LogIndex, ShardId, Term};
 
 use super::LogStore;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, manifest};
 use crate::machine::{Applier, Machine};
+use crate::snapshot::SnapshotData;
 use crate::type_config::{Command, Entry, RaftVote, TypeConfig, log_id};
 
 /// A journal in a directory of its own.
@@ -32,10 +33,11 @@ impl StoreBuilder<TypeConfig, LogStore, Applier, Place> for Builder {
     async fn build(&self) -> Result<(Place, LogStore, Applier), StorageError<TypeConfig>> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let journal = open(&directory.path().join("journal"));
-        let log = LogStore::open(journal.group(ShardId::new(1))).expect("an empty group");
+        let group = journal.group(ShardId::new(1));
+        let log = LogStore::open(group.clone()).expect("an empty group");
         let (ledger, _) = Ledger::open(directory.path().join("checkpoint"));
         let machine = Machine::open(ShardId::new(1), Box::new(ledger), Fatal::new().0);
-        let applier = Applier::new(machine.expect("an empty state machine"));
+        let applier = Applier::new(machine.expect("an empty state machine"), group);
         Ok((Place { _directory: directory, _journal: journal }, log, applier))
     }
 }
@@ -131,4 +133,38 @@ async fn a_limited_read_stops_at_its_bytes() {
     assert!((1..=2).contains(&some.len()), "{}", some.len());
     assert_eq!(log.limited_get_log_entries(4, 5).await.expect("read").len(), 1);
     assert_eq!(log.try_get_log_entries(..).await.expect("read").len(), 5);
+}
+
+/// A log that was to be cut before the snapshot is cut on disk before it, too.
+#[test]
+fn a_snapshot_is_installed_after_what_the_journal_was_handed_before() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // One thread: whatever was handed to it before is done when it does the next.
+    let runtime = runtime.max_blocking_threads(1).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let checkpoint = directory.path().join("checkpoint");
+        let config = Config { file_bytes: 1 << 20, ..Config::default() };
+        let on_fatal = Arc::new(|reason: String| panic!("{reason}"));
+        let place = directory.path().join("journal");
+        let (journal, _) = Journal::open_stepped(quipu_disk::real(), place, config, on_fatal)
+            .expect("a journal opens");
+        let shard = ShardId::new(1);
+        let (ledger, _) = Ledger::open(checkpoint.clone());
+        let machine = Machine::open(shard, Box::new(ledger), Fatal::new().0).expect("empty");
+        let received = machine.receiver(manifest(0)).await.expect("a receiver");
+        let mut applier = Applier::new(machine, journal.group(shard));
+        let last = log_id(EntryId::new(Term::new(4), LogIndex::new(5)));
+        let meta = SnapshotMeta { last_log_id: Some(last), ..SnapshotMeta::default() };
+        let mut install =
+            std::pin::pin!(applier.install_snapshot(&meta, SnapshotData::Received(received)));
+        for _ in 0..3 {
+            assert!(futures::poll!(&mut install).is_pending());
+            tokio::task::spawn_blocking(|| ()).await.expect("it runs");
+        }
+        assert!(!checkpoint.exists(), "the snapshot is durable before the journal");
+        while journal.step() {}
+        install.await.expect("installed");
+        assert!(checkpoint.exists());
+    });
 }

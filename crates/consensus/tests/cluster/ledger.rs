@@ -125,14 +125,19 @@ impl StateMachine for Ledger {
 /// More than one message holds.
 const MANIFEST_PADDING: usize = quipu_types::limits::GRPC_MESSAGE_BYTES_MAX + 1;
 
+/// The manifest of a list of so many commands.
+pub(crate) fn manifest(commands: usize) -> Bytes {
+    let mut manifest = BytesMut::new();
+    manifest.put_u64(u64::try_from(commands).unwrap());
+    manifest.put_bytes(0, MANIFEST_PADDING);
+    manifest.freeze()
+}
+
 struct Source(Vec<Bytes>);
 
 impl SnapshotSource for Source {
     fn manifest(&self) -> Bytes {
-        let mut manifest = BytesMut::new();
-        manifest.put_u64(u64::try_from(self.0.len()).unwrap());
-        manifest.put_bytes(0, MANIFEST_PADDING);
-        manifest.freeze()
+        manifest(self.0.len())
     }
 
     fn chunk(
