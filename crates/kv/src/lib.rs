@@ -11,12 +11,17 @@
 //! - Tasks: none; one background thread of RocksDB's own. All calls block.
 //! - Start reading at [`Key`].
 
+mod engine;
 mod error;
 mod key;
+#[cfg(feature = "sim")]
+mod sim;
 mod store;
 mod write_batch;
 
 pub use error::KvError;
 pub use key::{InvalidKey, Key, KeyPrefix};
+#[cfg(feature = "sim")]
+pub use sim::{Gate, SimTables};
 pub use store::Store;
 pub use write_batch::WriteBatch;

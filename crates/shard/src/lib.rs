@@ -25,6 +25,8 @@ mod replication;
 pub mod reply;
 mod row;
 mod shards;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod snapshot;
 mod state_machine;
 mod table;

@@ -1,0 +1,133 @@
+//! One life of the process: what it opened of its disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quipu_disk::{Disk, FaultyDisk};
+use quipu_journal::{Journal, OpenError};
+use quipu_kv::{Gate, SimTables, Store};
+use quipu_partition::PartitionEnv;
+use quipu_shard::sim::SimEnv;
+use quipu_types::ShardId;
+
+use crate::disk::SimDisk;
+use crate::plan::Plan;
+use crate::plant::Plant;
+use crate::stop::{Step, Stop};
+use crate::trace::Trace;
+
+const ROOT: &str = "/node";
+
+/// What survives a process: the disk, and the tables on it.
+#[derive(Clone)]
+pub(crate) struct Remains {
+    pub(crate) disk: FaultyDisk,
+    pub(crate) tables: SimTables,
+}
+
+/// A running process.
+pub(crate) struct Node {
+    pub(crate) disk: SimDisk,
+    pub(crate) tables: SimTables,
+    pub(crate) journal: Journal,
+    pub(crate) trace: Trace,
+    pub(crate) plant: Option<Plant>,
+    plan: Plan,
+    store: Store,
+    segment: quipu_segment::Config,
+    /// Why the journal writes no more.
+    fatal: Arc<Mutex<Option<String>>>,
+}
+
+impl Node {
+    /// Starts a process on what the last one left.
+    pub(crate) fn open(
+        remains: &Remains,
+        plan: Plan,
+        trace: &Trace,
+        plant: Option<Plant>,
+    ) -> Step<Self> {
+        let disk = SimDisk::new(remains.disk.clone(), trace.clone(), plant);
+        let refused = |error: String| stop(&disk, error);
+        disk.create_dir_all(&tables_dir()).map_err(|error| refused(error.to_string()))?;
+        let tables = remains.tables.crash(0, gate(&disk));
+        let store = Store::simulated(&tables).map_err(|error| refused(error.to_string()))?;
+        let fatal = Arc::new(Mutex::new(None));
+        let (journal, report) = Journal::open_stepped(
+            Arc::new(disk.clone()),
+            Path::new(ROOT).join("journal"),
+            plan.journal,
+            on_fatal(&fatal),
+        )
+        .map_err(|error| {
+            if matches!(error, OpenError::Io { .. }) {
+                refused(error.to_string())
+            } else {
+                Stop::violation(format!("a crash looks like damage: {error}"))
+            }
+        })?;
+        trace.note(format_args!("journal recovered: {report:?}"));
+        let (segment, trace) = (plan.segment(), trace.clone());
+        Ok(Self { disk, tables, journal, trace, plant, plan, store, segment, fatal })
+    }
+
+    /// What a shard of this process stands on.
+    pub(crate) fn shard_env(&self, shard: ShardId) -> SimEnv {
+        let dir = Path::new(ROOT).join(format!("shard-{shard}"));
+        SimEnv {
+            kv: self.store.clone(),
+            partitions: PartitionEnv {
+                disk: Arc::new(self.disk.clone()),
+                root_dir: dir.join("partitions"),
+                segment: self.segment.clone(),
+            },
+            snapshot_dir: dir.join("snapshots"),
+        }
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// A call was refused: by a planned fault, or for no good reason.
+    pub(crate) fn stop(&self, what: impl ToString) -> Stop {
+        stop(&self.disk, what.to_string())
+    }
+
+    /// Lets the journal write and flush everything that waits.
+    pub(crate) fn step_journal(&self) -> Step {
+        while self.journal.step() {}
+        let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        fatal.map_or(Ok(()), |reason| Err(self.stop(reason)))
+    }
+
+    /// Whether a fault was planted.
+    pub(crate) fn has(&self, plant: Plant) -> bool {
+        self.plant == Some(plant)
+    }
+}
+
+fn stop(disk: &SimDisk, what: String) -> Stop {
+    if disk.has_failed() {
+        Stop::Fault
+    } else {
+        Stop::Violation(format!("refused without a fault: {what}"))
+    }
+}
+
+fn tables_dir() -> PathBuf {
+    Path::new(ROOT).join("tables")
+}
+
+/// Writes and flushes of the tables count as changes of the disk, so that the power can go there.
+fn gate(disk: &SimDisk) -> Gate {
+    let disk = disk.clone();
+    Arc::new(move |_| disk.sync_dir(&tables_dir()).map_err(|error| error.to_string()))
+}
+
+fn on_fatal(fatal: &Arc<Mutex<Option<String>>>) -> Arc<dyn Fn(String) + Send + Sync> {
+    let fatal = Arc::clone(fatal);
+    Arc::new(move |reason| {
+        *fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    })
+}
