@@ -7,9 +7,10 @@ use anyhow::{Context, Result, bail};
 use quipu_client::Client;
 
 use crate::checker::{Checker, Report, Verdict};
-use crate::cluster::{Cluster, Lab};
+use crate::cluster::{Cluster, Gear, Lab};
+use crate::figures::Figures;
 use crate::history::{Event, Limits, Phase, Reader, Recorder, Start};
-use crate::nemesis::{Kind, Needs, Nemesis, Plan};
+use crate::nemesis::{Kind, Needs, Nemesis, Plan, Remarks};
 use crate::page;
 use crate::say::say;
 use crate::workload::{self, Workload};
@@ -38,6 +39,10 @@ pub struct Options {
     pub lab: Option<Lab>,
     /// Keeps what the nodes stored.
     pub keep: bool,
+    /// Deletes the history of a valid run.
+    pub lean: bool,
+    /// Appends in a second, of all producers together, at most.
+    pub rate: u32,
 }
 
 /// What came out.
@@ -47,10 +52,17 @@ pub struct Outcome {
     pub dir: PathBuf,
     /// Decided the run.
     pub seed: u64,
+    /// How long load and faults lasted.
+    pub seconds: u64,
     /// What the checker says.
     pub report: Report,
-    /// Nodes that ended by themselves without a fault that excuses it, in words.
+    /// What the faults cost.
+    pub figures: Figures,
+    /// What nodes did that no fault excuses, in words: they ended, or went on where they had to
+    /// end.
     pub deaths: Vec<String>,
+    /// What they did that is excused: how they ended or refused.
+    pub notes: Vec<String>,
 }
 
 impl Outcome {
@@ -72,19 +84,26 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         bail!("{} exists already: delete it, or take another seed", dir.display());
     }
     std::fs::create_dir_all(&dir)?;
-    let plan = Plan::draw(options.seed, options.time, &possible(options));
+    let kinds = possible(options);
+    let plan = Plan::draw(options.seed, options.time, &kinds);
     let history = dir.join("history.jsonl");
     let start = Start { limits: limits(options, &plan), ..Start::named(&name(options)) };
     let (recorder, recording) = Recorder::create(&history, start)?;
-    let mut cluster = Cluster::lay_out(&dir, options.nodes, options.lab.clone())?;
-    let deaths = load(&mut cluster, &plan, &recorder, options).await?;
+    let lab = options.lab.clone();
+    let mut cluster = Cluster::lay_out(&dir, options.nodes, lab, gear(&kinds))?;
+    let remarks = load(&mut cluster, &plan, &recorder, options).await?;
     drop(recorder);
     let written = tokio::task::spawn_blocking(move || recording.finish());
     let written = tokio::time::timeout(WRITE_WAIT, written).await;
     written.context("somebody still holds the recorder")???;
-    let outcome = judge(&history, dir, options.seed, deaths)?;
-    if !options.keep && outcome.verdict() == Verdict::Valid {
-        cluster.remove()?;
+    let outcome = judge(&history, dir, options, remarks)?;
+    if outcome.verdict() == Verdict::Valid {
+        if !options.keep {
+            cluster.remove()?;
+        }
+        if options.lean {
+            std::fs::remove_file(&history)?;
+        }
     }
     Ok(outcome)
 }
@@ -96,11 +115,18 @@ fn name(options: &Options) -> String {
 
 /// The faults that this machine can do; the others are said.
 fn possible(options: &Options) -> Vec<Kind> {
+    let wants_clocks = options.kinds.iter().any(|kind| kind.needs() == Needs::Clocks);
+    let clocks_obstacle = wants_clocks.then(Gear::clocks_obstacle).flatten();
+    if let Some(why) = &clocks_obstacle {
+        say(&format!("no clock can be wrong: {why}"));
+    }
     let can = |kind: &Kind| {
         let has = match kind.needs() {
             Needs::Nothing => true,
             Needs::Lab => options.lab.is_some(),
-            Needs::Iptables => options.lab.is_some() && Lab::has_loss(),
+            Needs::Iptables => options.lab.is_some() && Lab::has_iptables(),
+            Needs::Layers => options.lab.is_some() && Gear::layers_obstacle().is_none(),
+            Needs::Clocks => clocks_obstacle.is_none(),
         };
         has && kind.fits(options.nodes)
     };
@@ -110,6 +136,12 @@ fn possible(options: &Options) -> Vec<Kind> {
         say(&format!("LEFT OUT, not possible here: {}", names.join(", ")));
     }
     possible
+}
+
+/// What nodes need for some faults.
+fn gear(kinds: &[Kind]) -> Gear {
+    let has = |needs| kinds.iter().any(|kind| kind.needs() == needs);
+    Gear { has_clocks: has(Needs::Clocks), has_layers: has(Needs::Layers) }
 }
 
 /// What a run of this length must reach to prove anything; never more than a release run.
@@ -131,16 +163,16 @@ async fn load(
     plan: &Plan,
     recorder: &Recorder,
     options: &Options,
-) -> Result<Vec<String>> {
+) -> Result<Remarks> {
     cluster.start_all()?;
     cluster.wait_ready().await?;
     say(&format!("{}: {} faults planned", name(options), plan.steps().len()));
     let phase = |phase| recorder.observe(None, Event::Phase(phase));
     phase(Phase::Load);
     let end = tokio::time::Instant::now() + options.time;
-    let load = Workload::start(recorder, cluster, options.seed).await?;
+    let load = Workload::start(recorder, cluster, options.seed, options.rate).await?;
     let nemesis = Nemesis::new(recorder.clone(), load.leads());
-    let deaths = nemesis.follow(plan, cluster).await?;
+    let remarks = nemesis.follow(plan, cluster).await?;
     tokio::time::sleep_until(end).await;
     phase(Phase::Healed);
     let client = cluster.wait_ready().await?;
@@ -151,7 +183,7 @@ async fn load(
     phase(Phase::FinalReads);
     finish(recorder, cluster, &client).await?;
     phase(Phase::End);
-    Ok(deaths)
+    Ok(remarks)
 }
 
 async fn finish(recorder: &Recorder, cluster: &Cluster, client: &Client) -> Result<()> {
@@ -159,9 +191,12 @@ async fn finish(recorder: &Recorder, cluster: &Cluster, client: &Client) -> Resu
 }
 
 /// Judges a history and writes `results.json` and `report.html` beside it.
-fn judge(history: &Path, dir: PathBuf, seed: u64, deaths: Vec<String>) -> Result<Outcome> {
+fn judge(history: &Path, dir: PathBuf, options: &Options, remarks: Remarks) -> Result<Outcome> {
     let report = Checker::check(Reader::open(history)?)?;
-    let outcome = Outcome { dir, seed, report, deaths };
+    let figures = Figures::read(Reader::open(history)?)?;
+    let (seed, seconds) = (options.seed, options.time.as_secs());
+    let Remarks { deaths, notes } = remarks;
+    let outcome = Outcome { dir, seed, seconds, report, figures, deaths, notes };
     let dir = &outcome.dir;
     std::fs::write(dir.join("results.json"), serde_json::to_vec_pretty(&outcome)?)?;
     let page = page::render(&page::Course::read(Reader::open(history)?)?, &outcome);
@@ -182,6 +217,8 @@ mod tests {
             dir: PathBuf::from("runs"),
             lab: None,
             keep: false,
+            lean: false,
+            rate: 1_000,
         }
     }
 
@@ -189,7 +226,8 @@ mod tests {
     fn without_networks_only_processes_are_hit() {
         let possible = possible(&options("all", 60));
         assert!(possible.contains(&Kind::KillLeader) && possible.contains(&Kind::Rolling));
-        assert!(possible.iter().all(|kind| kind.needs() == Needs::Nothing), "{possible:?}");
+        let is_of_processes = |kind: &Kind| matches!(kind.needs(), Needs::Nothing | Needs::Clocks);
+        assert!(possible.iter().all(is_of_processes), "{possible:?}");
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 mod command;
 mod disk;
+mod fake_clock;
 mod lab;
+mod layer;
 mod node;
+mod packets;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,8 +18,12 @@ use quipu_client::{Client, NodeId};
 use quipu_testkit::until;
 
 use disk::Disk;
+use fake_clock::FakeClock;
 pub use lab::{CLIENTS, Lab};
+use layer::Layer;
+pub(crate) use layer::{Class, Loss, Operation, Trouble};
 pub(crate) use node::{FileLimit, Node};
+pub(crate) use packets::{Packets, Treatment};
 
 /// How long a cluster may take until every shard has a leader.
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -32,6 +39,29 @@ const SETTINGS: [&str; 6] = [
     "log.format=text",
 ];
 
+/// What nodes get so that it can be broken. It costs time, so that only those get it who need it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gear {
+    /// Wall clocks that can be wrong.
+    pub has_clocks: bool,
+    /// Disks that forget and fail; needs a lab.
+    pub has_layers: bool,
+}
+
+impl Gear {
+    /// What this machine has no clocks for, that can be wrong; installs what is missing.
+    #[must_use]
+    pub fn clocks_obstacle() -> Option<String> {
+        FakeClock::obstacle()
+    }
+
+    /// Why this machine has no disks that forget.
+    #[must_use]
+    pub fn layers_obstacle() -> Option<&'static str> {
+        Layer::obstacle()
+    }
+}
+
 /// A cluster of real processes. Dropping it kills them.
 #[derive(Debug)]
 pub struct Cluster {
@@ -46,7 +76,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When there is no free port, no disk, or no `quipu` program.
-    pub fn lay_out(dir: &Path, nodes: u64, lab: Option<Lab>) -> Result<Self> {
+    pub fn lay_out(dir: &Path, nodes: u64, lab: Option<Lab>, gear: Gear) -> Result<Self> {
         let program = std::path::absolute(quipu_testkit::quipu_binary()?)?;
         let places = places(nodes, lab.is_some())?;
         let peers: Vec<String> =
@@ -58,7 +88,7 @@ impl Cluster {
                 let (log, home) =
                     (dir.join(format!("node-{id}.log")), dir.join(format!("node-{id}")));
                 let disk = match lab {
-                    Some(_) => Disk::mounted(&home.join("disk"), home.join("image"))?,
+                    Some(_) => Disk::mounted(&home, gear.has_layers)?,
                     None => Disk::plain(&home.join("disk"))?,
                 };
                 let mut settings = vec![
@@ -71,7 +101,10 @@ impl Cluster {
                 settings.extend(SETTINGS.map(str::to_owned));
                 let before = lab.as_ref().map(|lab| lab.at(id)).unwrap_or_default();
                 let (client, program) = (ports[0], program.clone());
-                Ok(Node { id, log, disk, client, before, program, settings, child: None })
+                let clock = gear.has_clocks.then(|| FakeClock::create(home.join("clock")));
+                let clock = clock.transpose()?;
+                let (child, ended) = (None, None);
+                Ok(Node { id, log, disk, client, before, program, settings, clock, child, ended })
             })
             .collect::<Result<Vec<Node>>>()?;
         Ok(Self { nodes, lab })

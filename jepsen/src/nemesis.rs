@@ -1,21 +1,32 @@
 //! Breaks the cluster by a plan and takes everything back, writing both into the history.
 //!
-//! A fault is a file with one type behind [`Fault`]. What there is no fault for yet: delay,
-//! reordering and duplication of packets (the kernel has no `netem`), jumps of the wall clock, a
-//! wiped disk. Each would be one more [`Kind`].
+//! A fault is a file with one type behind [`Fault`], and has a [`Kind`] in a family. What is not
+//! there yet has its family's name reserved.
 
 mod clients;
+mod clock;
+mod disk_error;
 mod disk_full;
+mod duplicate;
 mod kill;
 mod kind;
 mod limits;
 mod loss;
+mod lost_writes;
+mod memory;
+mod packets;
+mod part_kill;
 mod partition;
 mod pause;
 mod plan;
 mod power;
+mod remarks;
 mod rolling;
+mod rot;
 mod slow;
+mod slow_disk;
+mod swapped;
+mod wiped;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +44,7 @@ use crate::history::{Event, Fault as FaultLine, Recorder, Stage};
 use crate::say::say;
 pub use kind::{Kind, Needs, UnknownFault};
 pub use plan::{Plan, Step};
+pub(crate) use remarks::Remarks;
 use world::{Hit, World};
 
 /// How often processes are looked at that may have ended by themselves.
@@ -64,22 +76,16 @@ pub(crate) struct Nemesis {
     recorder: Recorder,
     leads: watch::Receiver<Leads>,
     active: Vec<Active>,
-    /// Nodes that ended by themselves without a fault that excuses it, in words.
-    deaths: Vec<String>,
+    remarks: Remarks,
 }
 
 impl Nemesis {
-    pub(crate) const fn new(recorder: Recorder, leads: watch::Receiver<Leads>) -> Self {
-        Self { recorder, leads, active: Vec::new(), deaths: Vec::new() }
+    pub(crate) fn new(recorder: Recorder, leads: watch::Receiver<Leads>) -> Self {
+        Self { recorder, leads, active: Vec::new(), remarks: Remarks::default() }
     }
 
-    /// Goes through a plan; at the end everything is taken back. Gives the nodes that ended by
-    /// themselves, in words.
-    pub(crate) async fn follow(
-        mut self,
-        plan: &Plan,
-        cluster: &mut Cluster,
-    ) -> Result<Vec<String>> {
+    /// Goes through a plan; at the end everything is taken back. Gives what is to be said of it.
+    pub(crate) async fn follow(mut self, plan: &Plan, cluster: &mut Cluster) -> Result<Remarks> {
         let begun = Instant::now();
         for step in plan.steps() {
             self.wait(begun + step.at, begun, cluster).await?;
@@ -89,7 +95,7 @@ impl Nemesis {
         self.wait(begun + last, begun, cluster).await?;
         self.watch_over(cluster)?;
         cluster.start_all()?;
-        Ok(self.deaths)
+        Ok(self.remarks)
     }
 
     /// Waits for a moment; ends what is due until then and starts nodes that died.
@@ -115,7 +121,8 @@ impl Nemesis {
         let leads = self.leads.borrow().clone();
         let mut fault = step.kind.fault();
         let rng = Rng::seeded(step.seed);
-        let mut world = World { cluster, leads: &leads, out: &out, rng };
+        let remarks = &mut self.remarks;
+        let mut world = World { cluster, leads: &leads, out: &out, rng, remarks };
         let hit = match fault.start(&mut world).await {
             Ok(hit) => hit,
             Err(error) => {
@@ -132,7 +139,8 @@ impl Nemesis {
         let Active { step, mut fault, hit } = self.active.swap_remove(place);
         let (out, leads) = (self.out(), self.leads.borrow().clone());
         let rng = Rng::seeded(step.seed);
-        fault.heal(&mut World { cluster, leads: &leads, out: &out, rng }).await?;
+        let remarks = &mut self.remarks;
+        fault.heal(&mut World { cluster, leads: &leads, out: &out, rng, remarks }).await?;
         self.note((step.kind, Stage::Healed), &hit, &leads, cluster);
         Ok(())
     }
@@ -167,11 +175,16 @@ impl Nemesis {
             .flat_map(|active| active.hit.nodes.iter().copied())
             .collect();
         for node in cluster.nodes_mut() {
-            // Who is excused is started again when the fault is taken back.
-            if node.has_died() && !excused.contains(&node.id()) {
-                let words = format!("node {} ended by itself: {}", node.id(), node.last_words());
-                say(&words);
-                self.deaths.push(words);
+            if !node.has_died() {
+                continue;
+            }
+            let words = format!("node {} ended by itself: {}", node.id(), node.end());
+            say(&words);
+            if excused.contains(&node.id()) {
+                // It is started again when the fault is taken back.
+                self.remarks.notes.push(words);
+            } else {
+                self.remarks.deaths.push(format!("{words}\n{}", node.last_words()));
                 node.start()?;
             }
         }

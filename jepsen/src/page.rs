@@ -70,6 +70,9 @@ fn findings(outcome: &Outcome) -> String {
     for death in &outcome.deaths {
         text.push_str(&format!("<pre class=\"invalid\">{}</pre>\n", escape(death)));
     }
+    for note in &outcome.notes {
+        text.push_str(&format!("<pre>excused: {}</pre>\n", escape(note)));
+    }
     let rows = report.findings.iter().map(|finding| {
         let lines: Vec<String> = finding.lines.iter().map(u64::to_string).collect();
         format!(

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, connect};
-use crate::history::{Acks, Recorder};
+use crate::history::Recorder;
 use crate::nemesis::Leads;
 use crate::say::say;
 use admin::Admin;
@@ -40,10 +40,11 @@ use place::{EVENTS, Place, TOPICS, Topic};
 
 /// Appenders per partition of the topic that the group reads; elsewhere one.
 const APPENDERS: usize = 2;
-/// Between two appends of an appender at least.
-const PACE: Duration = Duration::from_millis(10);
-/// Where durability is weaker there is less to learn.
-const SLOW_PACE: Duration = Duration::from_millis(20);
+/// Shares of the rate. An appender of the topic that the group reads has two of them, elsewhere one:
+/// there is less to learn.
+const SHARES: u32 = 20;
+/// Small segments, so that a short run seals some.
+const SETTINGS: [(&str, &str); 2] = [("segment-bytes", "1MiB"), ("segment-time", "10s")];
 /// Between two lines about it.
 const TELL: Duration = Duration::from_secs(10);
 /// Sessions that read by bare fetches.
@@ -63,11 +64,17 @@ pub(crate) struct Workload {
 
 impl Workload {
     /// Makes the topics and starts the load.
-    pub(crate) async fn start(recorder: &Recorder, cluster: &Cluster, seed: u64) -> Result<Self> {
+    pub(crate) async fn start(
+        recorder: &Recorder,
+        cluster: &Cluster,
+        seed: u64,
+        rate: u32,
+    ) -> Result<Self> {
         let url = cluster.url();
         let client = connect(&url).await?;
         for topic in TOPICS {
             let new = NewTopic::new(topic.name).partitions(topic.partitions);
+            let new = SETTINGS.iter().fold(new, |new, (key, value)| new.set(*key, *value));
             client.admin().create_topic(new).await?;
         }
         let (stop, stopped) = watch::channel(false);
@@ -77,7 +84,7 @@ impl Workload {
         let mut load = Self { tasks, members, stop, leads, acked };
         load.tasks.spawn(observer.run(stopped.clone()));
         load.tasks.spawn(tell(load.acked.clone(), stopped.clone()));
-        load.append(recorder, &url, &stopped).await?;
+        load.append(recorder, (&url, rate), &stopped).await?;
         load.read(recorder, cluster, (&client, seed), &stopped)?;
         let (grants, recorder) = (Arc::default(), recorder.clone());
         let crew = Crew { url, recorder, stop: stopped, grants };
@@ -90,7 +97,7 @@ impl Workload {
     async fn append(
         &mut self,
         recorder: &Recorder,
-        url: &str,
+        (url, rate): (&str, u32),
         stopped: &watch::Receiver<bool>,
     ) -> Result<()> {
         let numbers = Arc::new(AtomicU64::new(1));
@@ -102,7 +109,7 @@ impl Workload {
                     session: recorder.session(None),
                     place,
                     acks: topic.acks,
-                    pace: pace(topic),
+                    pace: pace(topic, rate),
                     numbers: numbers.clone(),
                     acked: self.acked.clone(),
                 };
@@ -171,8 +178,10 @@ async fn tell(acked: Arc<AtomicU64>, mut stopped: watch::Receiver<bool>) -> Resu
     }
 }
 
-fn pace(topic: Topic) -> Duration {
-    if topic.acks == Acks::Quorum && topic == EVENTS { PACE } else { SLOW_PACE }
+/// Between two appends of an appender at least.
+fn pace(topic: Topic, rate: u32) -> Duration {
+    let shares = if topic == EVENTS { 2 } else { 1 };
+    Duration::from_secs(1) * SHARES / (rate * shares)
 }
 
 /// Reads everything once more and compares the replicas.

@@ -6,6 +6,7 @@
 mod chaos;
 mod demo;
 mod packages;
+mod planted;
 mod run;
 mod tidy;
 
@@ -13,11 +14,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::run::FAILPOINTS;
+
 const USAGE: &str = "\
 Usage: cargo xtask <verb>
 
   demo    build, start three nodes, publish, kill the leader, verify, clean up
   chaos   build, break a cluster under load, judge what it did; --help says how
+  planted plant one defect after the other and have the suites find each; --only NAME
   test    build and run every test, real clusters included
   check   formatting, lints, documentation, project rules; changes nothing
   ci      check, then test: what .ci/run does
@@ -47,6 +51,7 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
     match verb {
         "demo" => demo::demo(rest)?,
         "chaos" => chaos::chaos(rest)?,
+        "planted" => planted::planted(rest)?,
         "test" => test(rest)?,
         "check" => check()?,
         "ci" => check().and_then(|()| test(&[]))?,
@@ -60,9 +65,11 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
 
 fn test(filters: &[String]) -> Result<()> {
     packages::install()?;
-    // The tests on real processes start this binary.
-    run::cargo(&["build", "--package", "quipu-cli", "--bin", "quipu"])?;
-    let mut words = vec!["test", "--workspace", "--no-fail-fast"];
+    // The tests on real processes start this binary. Built together with them, it has the same
+    // dependencies with the same features: nothing is compiled twice.
+    let binary: &[&str] = &["build", "--workspace", "--tests", "--bin", "quipu"];
+    run::cargo(&[binary, FAILPOINTS].concat())?;
+    let mut words = [&["test", "--workspace", "--no-fail-fast"], FAILPOINTS].concat();
     words.extend(filters.iter().map(String::as_str));
     run::cargo(&words)
 }
@@ -71,7 +78,8 @@ fn check() -> Result<()> {
     packages::install()?;
     run::cargo(&["fmt", "--all", "--check"])?;
     tidy::tidy()?;
-    run::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    let lints: &[&str] = &["--", "-D", "warnings"];
+    run::cargo(&[&["clippy", "--workspace", "--all-targets"], FAILPOINTS, lints].concat())?;
     run::cargo_with(
         &["doc", "--workspace", "--no-deps", "--document-private-items"],
         &[("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links")],
@@ -87,7 +95,8 @@ fn fix() -> Result<()> {
 fn docs() -> Result<()> {
     packages::install()?;
     for (page, words) in tidy::GENERATED {
-        let mut line = vec!["run", "--quiet", "--package", "quipu-cli", "--bin", "quipu", "--"];
+        let program: &[&str] = &["run", "--quiet", "--package", "quipu-cli", "--bin", "quipu"];
+        let mut line = [program, FAILPOINTS, &["--"]].concat();
         line.extend(words.iter().copied());
         std::fs::write(run::root().join(page), run::cargo_output(&line)?)?;
         run::say(&format!("wrote {page}"));

@@ -5,6 +5,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+/// Debug builds have failpoints, all of them: nothing is compiled twice. Releases have none.
+pub(crate) const FAILPOINTS: &[&str] = &["--features", "quipu-cli/failpoints"];
+
 /// The top of the checkout: asked of cargo when run, because clones that share a target directory
 /// share this program, too.
 pub(crate) fn root() -> PathBuf {

@@ -179,7 +179,10 @@ impl Broker {
         match query.at {
             OffsetSpec::Earliest => Ok(at(handle.progress().log_start())),
             OffsetSpec::Latest => match confirmed.get(&route.shard) {
-                Some(Ok(())) => Ok(at(handle.progress().high_watermark())),
+                Some(Ok(())) => {
+                    let beyond = quipu_failpoint::is_planted("plant.end.beyond-high-watermark");
+                    Ok(at(handle.progress().high_watermark().plus(u64::from(beyond))))
+                }
                 Some(Err(error)) => Err(ListOffsetsError::Unconfirmed(error.clone())),
                 // Leadership came after the question was put.
                 None => Err(RouteError::NotReady.into()),

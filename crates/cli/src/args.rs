@@ -4,9 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+/// What `--version` says: whether this build may be bent is part of it.
+const VERSION: &str = if quipu_failpoint::IS_BUILT_IN {
+    concat!(env!("CARGO_PKG_VERSION"), " (with failpoints, for tests only)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// Quipu: a replicated event log.
 #[derive(Debug, Parser)]
-#[command(name = "quipu", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "quipu", version = VERSION, propagate_version = true, max_term_width = 100)]
 #[command(
     after_help = "Quick start:\n  quipu dev                            one node, gone at exit\n  \
     quipu local up --nodes 3             three real processes on this machine\n  \

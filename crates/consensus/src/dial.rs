@@ -36,6 +36,7 @@ pub(crate) async fn keep_connected(peers: Arc<Peers>, peer: Arc<Peer>) {
         pause = next_pause(&end, pause, shortest, longest);
         report(&peer, end);
         tokio::select! {
+            biased;
             () = tokio::time::sleep(rng.jitter(pause, 0.2)) => {}
             () = peer.woken() => {}
         }
@@ -105,10 +106,10 @@ async fn open(
     let Some(address) = peers.address(peer.node()) else {
         return Err(End::Absent("the node has no known address".to_owned()));
     };
-    let channel = transport::connect(&address, peers.config()).await.map_err(End::Absent)?;
-    let (link, outgoing) = Link::new(channel.clone());
+    let carrier = peers.connect(address).await.map_err(End::Absent)?;
+    let (link, outgoing) = Link::new(carrier.clone());
     let hello = message(Body::Hello(wire::to_hello(&peers.hello(peer.node()))));
-    let mut client = transport::client(channel);
+    let mut client = transport::client(carrier);
     let frames = client
         .exchange(outgoing.frames(hello, peers.traffic().sent.clone()))
         .await

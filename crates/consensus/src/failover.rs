@@ -33,6 +33,7 @@ pub(crate) async fn beats(consensus: Arc<Consensus>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             _ = tick.tick() => {}
             () = peers.beat_wanted() => {}
         }
@@ -84,6 +85,7 @@ pub(crate) async fn watch(consensus: Arc<Consensus>) {
     let mut linked = BTreeSet::new();
     loop {
         tokio::select! {
+            biased;
             _ = tick.tick() => {}
             () = peers.changed() => {}
         }

@@ -12,6 +12,7 @@
 //! - Start reading at [`Group`], then `log_store`, `machine`, `network`.
 
 mod call;
+mod carrier;
 mod config;
 mod consensus;
 mod dial;
@@ -19,6 +20,8 @@ mod entry;
 mod error;
 mod failover;
 mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod group;
 mod identity;
 mod link;
@@ -29,6 +32,8 @@ mod metrics;
 mod network;
 mod peer_service;
 mod peers;
+#[cfg(feature = "sim")]
+mod sim;
 mod snapshot;
 mod state_machine;
 mod status;
@@ -38,6 +43,7 @@ mod vote;
 mod wire;
 
 pub use call::CallHandler;
+pub use carrier::{Answering, Carrier, Connector};
 pub use config::Config;
 pub use consensus::Consensus;
 pub use error::{

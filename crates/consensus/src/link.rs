@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quipu_proto::peer as proto;
 use tokio::sync::{mpsc, oneshot};
-use tonic::transport::Channel;
 
+use crate::carrier::Carrier;
 use crate::frame::{Outgoing, weight};
 
 /// Messages waiting to be framed. Windows bound what sessions send; this only has to be larger
@@ -43,12 +43,12 @@ pub(crate) struct Link {
     /// None once closed.
     waiting: Mutex<Option<HashMap<u64, Waiter>>>,
     next: AtomicU64,
-    channel: Channel,
+    carrier: Carrier,
 }
 
 impl Link {
-    /// A link over `channel`, and what it wants sent.
-    pub(crate) fn new(channel: Channel) -> (Self, Outgoing) {
+    /// A link over `carrier`, and what it wants sent.
+    pub(crate) fn new(carrier: Carrier) -> (Self, Outgoing) {
         let (urgent, urgent_queue) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let (bulk, bulk_queue) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
@@ -59,14 +59,14 @@ impl Link {
             queued_bytes,
             waiting: Mutex::new(Some(HashMap::new())),
             next: AtomicU64::new(1),
-            channel,
+            carrier,
         };
         (link, outgoing)
     }
 
     /// The connection itself, for calls beside the stream.
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.carrier.clone()
     }
 
     /// A number no other request or session of this link has.

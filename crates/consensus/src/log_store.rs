@@ -202,13 +202,19 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
+        quipu_failpoint::hit("consensus.vote.save.before");
         let (done, flushed) = oneshot::channel();
         self.journal.save_vote(
             vote::encode(vote),
             Box::new(move |result| drop(done.send(result.map_err(io::Error::other)))),
         );
         *self.vote.lock().expect("no code panics under this lock") = Some(*vote);
-        flushed.await.map_err(|_| io::Error::other("the journal is closed"))?
+        if quipu_failpoint::is_planted("plant.vote.before-flush") {
+            return Ok(());
+        }
+        let saved = flushed.await.map_err(|_| io::Error::other("the journal is closed"))?;
+        quipu_failpoint::hit("consensus.vote.save.after");
+        saved
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
@@ -260,14 +266,18 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last_kept: Option<LogId>) -> Result<(), io::Error> {
         let last_kept = last_kept.map(|id| entry_id(&id).index);
         self.weight.lock().expect("no code panics under this lock").truncate_after(last_kept);
+        quipu_failpoint::hit("consensus.log.truncate.before");
         self.journal.truncate_after(last_kept);
+        quipu_failpoint::hit("consensus.log.truncate.after");
         Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         let upto = entry_id(&upto);
         self.weight.lock().expect("no code panics under this lock").purge(upto.index);
+        quipu_failpoint::hit("consensus.log.purge.before");
         self.journal.purge(upto);
+        quipu_failpoint::hit("consensus.log.purge.after");
         Ok(())
     }
 }

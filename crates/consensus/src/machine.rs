@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use quipu_journal::GroupJournal;
-use quipu_runtime::Fatal;
+use quipu_runtime::{Fatal, Undone, run_blocking};
 use quipu_types::{EntryId, LogIndex, ShardId};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
@@ -61,7 +61,9 @@ impl Hosted {
     fn apply(&mut self, entry: &Entry) -> Result<Reply, StateMachineError> {
         let payload = entry::payload(&entry.payload);
         let id = entry_id(&entry.log_id);
+        quipu_failpoint::hit("consensus.apply.before");
         let reply = guarded(|| self.machine.apply(id, payload))?;
+        quipu_failpoint::hit("consensus.apply.after");
         self.applied = Some(entry.log_id);
         if let EntryPayload::Membership(members) = &entry.payload {
             self.membership = StoredMembership::new(Some(entry.log_id), members.clone());
@@ -137,7 +139,7 @@ impl Machine {
     ) -> Result<Option<LogIndex>, CheckpointError> {
         let job = self.hosted.lock().await.machine.prepare_checkpoint();
         if let Some(job) = job {
-            let done = tokio::task::spawn_blocking(|| guarded(job)).await;
+            let done = run_blocking(|| guarded(job)).await;
             self.checked("prepare a checkpoint", joined(done))?;
         }
         let hosted = Arc::clone(&self.hosted).lock_owned().await;
@@ -146,7 +148,8 @@ impl Machine {
             return Ok(Some(entry_id(&applied).index));
         }
         flushed(journal).await?;
-        let done = tokio::task::spawn_blocking(move || write_checkpoint(hosted)).await;
+        quipu_failpoint::hit("consensus.checkpoint.journal-flushed");
+        let done = run_blocking(move || write_checkpoint(hosted)).await;
         self.checked("make a checkpoint", joined(done))?;
         Ok(Some(entry_id(&applied).index))
     }
@@ -157,8 +160,7 @@ impl Machine {
         manifest: Bytes,
     ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
         let mut hosted = Arc::clone(&self.hosted).lock_owned().await;
-        let made =
-            tokio::task::spawn_blocking(move || guarded(|| hosted.machine.receiver(manifest)));
+        let made = run_blocking(move || guarded(|| hosted.machine.receiver(manifest)));
         joined(made.await)
     }
 
@@ -192,9 +194,7 @@ fn write_checkpoint(mut hosted: OwnedMutexGuard<Hosted>) -> Result<(), StateMach
     Ok(())
 }
 
-fn joined<T>(
-    done: Result<Result<T, StateMachineError>, tokio::task::JoinError>,
-) -> Result<T, StateMachineError> {
+fn joined<T>(done: Result<Result<T, StateMachineError>, Undone>) -> Result<T, StateMachineError> {
     done.unwrap_or_else(|_| Err(StateMachineError::new("the runtime is shutting down")))
 }
 
@@ -225,7 +225,9 @@ fn end_round(hosted: &mut Hosted, unsent: &mut Unsent) -> Result<(), StateMachin
         hosted.machine.end_of_round();
         Ok(())
     })?;
+    quipu_failpoint::hit("consensus.reply.before");
     unsent.drain(..).for_each(|(responder, reply)| responder.send(reply));
+    quipu_failpoint::hit("consensus.reply.after");
     Ok(())
 }
 
@@ -285,10 +287,12 @@ impl RaftStateMachine<TypeConfig> for Applier {
         // openraft hands a tail that conflicts with the snapshot to the journal to be cut, and does
         // not wait. A crash between the two would leave a log older than what is applied, with
         // which no start succeeds.
+        quipu_failpoint::hit("consensus.install.before");
         flushed(&self.1).await.map_err(io::Error::other)?;
+        quipu_failpoint::hit("consensus.install.journal-flushed");
         let mut hosted = Arc::clone(&self.0.hosted).lock_owned().await;
         let meta = meta.clone();
-        let done = tokio::task::spawn_blocking(move || hosted.install(&meta, received));
+        let done = run_blocking(move || hosted.install(&meta, received));
         self.0.checked("install a snapshot", joined(done.await)).map_err(io::Error::other)
     }
 

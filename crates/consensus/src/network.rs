@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{
     Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
@@ -20,7 +20,7 @@ use quipu_proto::peer as proto;
 use quipu_proto::peer::message::Body;
 use quipu_types::{NodeId, ReplicaId, ShardId};
 
-use crate::link::{Answer, Link};
+use crate::link::{Answer, Disconnected, Link};
 use crate::peers::Peers;
 use crate::snapshot::SnapshotData;
 use crate::type_config::{Place, RaftVote, TypeConfig};
@@ -89,6 +89,17 @@ fn unreachable(why: impl ToString) -> Unreachable<TypeConfig> {
     Unreachable::from_string(why)
 }
 
+/// The answer of a peer without a connection. It comes after the first request, before which
+/// openraft backs off, and nowhere else: given at once, it would have openraft ask again at once,
+/// as fast as the processor goes, until the peer is back.
+fn absent<'s, S>(mut input: S, why: Unreachable<TypeConfig>) -> Answers<'s>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 's,
+{
+    let answer = async move { input.next().await.map(|_| Err(why.into())) };
+    stream::once(answer).filter_map(std::future::ready).boxed()
+}
+
 impl Client {
     fn link(&self) -> Result<Arc<Link>, Unreachable<TypeConfig>> {
         let link = self.peers.peer(self.node).and_then(|peer| peer.link());
@@ -146,10 +157,12 @@ impl NetStreamAppend<TypeConfig> for Client {
         // The given time suits a heartbeat; data may wait for a busy disk.
         let patience =
             if self.is_urgent { option.hard_ttl() } else { self.peers.config().append_timeout };
-        let opened = self
-            .link()
-            .and_then(|link| Session::open(link, self, patience, input).map_err(unreachable));
-        std::future::ready(opened.map(StreamExt::boxed).map_err(Into::into)).boxed()
+        let answers = match self.link() {
+            Ok(link) => Session::open(link, self, patience, input)
+                .map_or_else(|input| absent(input, unreachable(Disconnected)), StreamExt::boxed),
+            Err(why) => absent(input, why),
+        };
+        std::future::ready(Ok(answers)).boxed()
     }
 }
 
@@ -214,11 +227,31 @@ impl NetSnapshot<TypeConfig> for Client {
             send_snapshot::Offer { vote, meta: snapshot.meta, source },
         );
         tokio::select! {
+            biased;
             closed = cancel => Err(closed.into()),
             sent = sent => sent.map(SnapshotResponse::new).map_err(|why| {
                 tracing::warn!(node = %self.node, shard = self.target.shard, why, "snapshot not sent");
                 unreachable(why).into()
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_away_answers_only_after_the_backoff_before_the_first_request() {
+        let (request, requests) = futures::channel::oneshot::channel();
+        let input = requests.into_stream().map(|request| request.expect("it is sent"));
+        let mut answers = absent(input, unreachable("away"));
+        assert!(answers.next().now_or_never().is_none(), "openraft still backs off");
+        let vote = RaftVote::new_committed(1, 1);
+        let (prev_log_id, leader_commit, entries) = (None, None, Vec::new());
+        let sent = request.send(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit });
+        assert!(sent.is_ok());
+        assert!(matches!(answers.next().await, Some(Err(RPCError::Unreachable(_)))));
+        assert!(answers.next().await.is_none());
     }
 }

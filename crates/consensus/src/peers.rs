@@ -1,6 +1,8 @@
 //! The other nodes: who is connected, who was heard when, who leads what.
 
 use std::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "sim")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -8,6 +10,7 @@ use quipu_runtime::{Clock, OnExit, TaskGroup};
 use quipu_types::{ClusterId, NodeId, ShardId, Term};
 use tokio::sync::Notify;
 
+use crate::carrier::{Carrier, Connector, Tcp};
 use crate::config::Config;
 use crate::dial;
 use crate::identity::{
@@ -26,6 +29,7 @@ pub(crate) struct Peers {
     config: Config,
     identity: ArcSwap<PeerIdentity>,
     policy: RwLock<Arc<dyn HelloPolicy>>,
+    connector: RwLock<Arc<dyn Connector>>,
     addresses: Arc<dyn AddressBook>,
     clock: Clock,
     tasks: TaskGroup,
@@ -36,6 +40,8 @@ pub(crate) struct Peers {
     /// A beat is due before its time.
     beat: Notify,
     traffic: TrafficMetrics,
+    #[cfg(feature = "sim")]
+    restores_leaders: AtomicBool,
 }
 
 impl Peers {
@@ -50,6 +56,7 @@ impl Peers {
             config,
             identity: ArcSwap::from_pointee(identity),
             policy: RwLock::new(Arc::new(MembersOnly)),
+            connector: RwLock::new(Arc::new(Tcp)),
             addresses,
             clock,
             tasks,
@@ -58,11 +65,29 @@ impl Peers {
             changed: Notify::new(),
             beat: Notify::new(),
             traffic: TrafficMetrics::new(),
+            #[cfg(feature = "sim")]
+            restores_leaders: AtomicBool::new(false),
         })
     }
 
     pub(crate) const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What openraft is told.
+    pub(crate) fn raft_config(&self) -> Result<Arc<openraft::Config>, String> {
+        let config = self.config.raft()?;
+        #[cfg(feature = "sim")]
+        if self.restores_leaders.load(Ordering::Relaxed) {
+            let enable_leader_restore = Some(true);
+            return Ok(Arc::new(openraft::Config { enable_leader_restore, ..(*config).clone() }));
+        }
+        Ok(config)
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn restore_leaders(&self) {
+        self.restores_leaders.store(true, Ordering::Relaxed);
     }
 
     pub(crate) const fn clock(&self) -> &Clock {
@@ -91,6 +116,19 @@ impl Peers {
 
     pub(crate) fn set_policy(&self, policy: Arc<dyn HelloPolicy>) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    pub(crate) fn set_connector(&self, connector: Arc<dyn Connector>) {
+        *self.connector.write().unwrap_or_else(PoisonError::into_inner) = connector;
+    }
+
+    /// A new connection to the listener at `address`.
+    pub(crate) fn connect(
+        &self,
+        address: String,
+    ) -> impl Future<Output = Result<Carrier, String>> + Send + use<> {
+        let connector = self.connector.read().unwrap_or_else(PoisonError::into_inner);
+        connector.connect(address, &self.config)
     }
 
     pub(crate) fn address(&self, node: NodeId) -> Option<String> {

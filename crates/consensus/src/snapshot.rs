@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quipu_runtime::run_blocking;
 
 use crate::machine::Machine;
 use crate::state_machine::{SnapshotCursor, SnapshotReceiver, SnapshotSource, StateMachineError};
@@ -40,7 +41,7 @@ impl SnapshotData {
             Self::Checkpoint => return Err(StateMachineError::new("a checkpoint has no data")),
         };
         let mut receiver = machine.receiver(source.manifest()).await?;
-        let copied = tokio::task::spawn_blocking(move || {
+        let copied = run_blocking(move || {
             let have = receiver.have();
             let mut cursor = SnapshotCursor::default();
             while let Some(chunk) = source.chunk(&have, &mut cursor)? {
@@ -60,7 +61,7 @@ pub(crate) async fn read_chunk(
     cursor: SnapshotCursor,
 ) -> Result<(Option<Bytes>, SnapshotCursor), StateMachineError> {
     let (source, have) = (Arc::clone(source), have.clone());
-    let read = tokio::task::spawn_blocking(move || {
+    let read = run_blocking(move || {
         let mut cursor = cursor;
         source.chunk(&have, &mut cursor).map(|chunk| (chunk, cursor))
     });
@@ -72,7 +73,8 @@ pub(crate) async fn write_chunk(
     mut receiver: Box<dyn SnapshotReceiver>,
     chunk: Bytes,
 ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
-    let written = tokio::task::spawn_blocking(move || receiver.write(chunk).map(|()| receiver));
+    quipu_failpoint::hit("consensus.snapshot.receive.before");
+    let written = run_blocking(move || receiver.write(chunk).map(|()| receiver));
     written.await.map_err(|_| StateMachineError::new("writing a snapshot panicked"))?
 }
 
@@ -80,6 +82,6 @@ pub(crate) async fn write_chunk(
 pub(crate) async fn finish(
     mut receiver: Box<dyn SnapshotReceiver>,
 ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
-    let finished = tokio::task::spawn_blocking(move || receiver.finish().map(|()| receiver));
+    let finished = run_blocking(move || receiver.finish().map(|()| receiver));
     finished.await.map_err(|_| StateMachineError::new("finishing a snapshot panicked"))?
 }

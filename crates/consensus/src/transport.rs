@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 
+use crate::carrier::Carrier;
 use crate::config::Config;
 
 /// One stream carries all shards: it must never wait for a window on a fast network.
@@ -70,8 +71,8 @@ fn root(error: &dyn std::error::Error) -> String {
 }
 
 /// A client with room for the largest message.
-pub(crate) fn client(channel: Channel) -> PeerClient<Channel> {
-    PeerClient::new(channel)
+pub(crate) fn client(carrier: Carrier) -> PeerClient<Carrier> {
+    PeerClient::new(carrier)
         .max_decoding_message_size(limits::GRPC_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::GRPC_MESSAGE_BYTES_MAX)
 }

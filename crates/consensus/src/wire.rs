@@ -120,7 +120,7 @@ pub(crate) fn from_append(
 ) -> Result<AppendEntriesRequest<TypeConfig>, Undecodable> {
     let leader = append.leader.as_ref().ok_or(Undecodable::new(0, "append without a leader"))?;
     let previous = append.previous.as_ref().map(from_id);
-    let first = previous.as_ref().map_or(0, |id| id.index + 1);
+    let first = first_index(previous.as_ref(), append.entries.len())?;
     let entries = (first..).zip(append.entries).map(|(index, entry)| {
         let id = EntryId::new(Term::new(entry.term), LogIndex::new(index));
         entry::decode(log_id(id), unpinned(entry.payload))
@@ -131,6 +131,15 @@ pub(crate) fn from_append(
         entries: entries.collect::<Result<_, _>>()?,
         leader_commit: append.committed.as_ref().map(from_id),
     })
+}
+
+/// The index of the first of so many entries. A peer may name any, but no log is so long.
+fn first_index(previous: Option<&LogId>, entries: usize) -> Result<u64, Undecodable> {
+    let first = previous.map_or(Some(0), |id| id.index.checked_add(1));
+    let count = u64::try_from(entries).unwrap_or(u64::MAX);
+    first
+        .filter(|first| first.checked_add(count).is_some())
+        .ok_or(Undecodable::new(0, "indexes beyond the last"))
 }
 
 fn unpinned(payload: Bytes) -> Bytes {
@@ -207,4 +216,26 @@ pub(crate) fn to_voted(response: &VoteResponse<TypeConfig>, number: u64) -> prot
 pub(crate) fn from_voted(voted: &proto::Voted) -> Option<VoteResponse<TypeConfig>> {
     let vote = from_ballot(voted.vote.as_ref()?);
     Some(VoteResponse::new(vote, voted.last.as_ref().map(from_id), voted.is_granted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_append_beyond_the_last_index_is_refused() {
+        let append = |index| proto::Append {
+            leader: Some(proto::Ballot::default()),
+            previous: Some(proto::EntryId { term: 1, index }),
+            entries: vec![proto::Entry { term: 1, payload: Bytes::from_static(b"\x00") }],
+            ..proto::Append::default()
+        };
+        let indexes = |request: AppendEntriesRequest<TypeConfig>| {
+            request.entries.iter().map(|entry| entry.log_id.index).collect::<Vec<_>>()
+        };
+        assert_eq!(from_append(append(8)).map(indexes), Ok(vec![9]));
+        for index in [u64::MAX, u64::MAX - 1] {
+            assert!(from_append(append(index)).is_err(), "after {index}");
+        }
+    }
 }

@@ -16,11 +16,18 @@ pub fn write_atomic(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     if disk.exists(&temporary) {
         disk.remove_file(&temporary)?;
     }
+    quipu_failpoint::hit("disk.atomic.create.before");
     let file = disk.open(&temporary, OpenMode::CreateNew)?;
+    quipu_failpoint::hit("disk.atomic.write.before");
     file.write_all_at(bytes, 0)?;
+    quipu_failpoint::hit("disk.atomic.flush.before");
     file.sync_all()?;
+    quipu_failpoint::hit("disk.atomic.rename.before");
     disk.rename(&temporary, path)?;
-    disk.sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))
+    quipu_failpoint::hit("disk.atomic.sync-dir.before");
+    disk.sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))?;
+    quipu_failpoint::hit("disk.atomic.sync-dir.after");
+    Ok(())
 }
 
 fn temporary_name(path: &Path) -> PathBuf {

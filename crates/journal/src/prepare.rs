@@ -171,7 +171,9 @@ impl Preparer {
     }
 
     fn discard(&self, spare: JournalFileId) {
+        quipu_failpoint::hit("journal.discard.before");
         let removed = self.disk.remove_file(&self.path(spare));
+        quipu_failpoint::hit("journal.discard.after");
         // A name that comes back after a power cut is found to be free again.
         if let Err(error) = removed.and_then(|()| self.disk.sync_dir(&self.dir)) {
             tracing::warn!(file = %spare, %error, "cannot remove a purged journal file");
@@ -207,9 +209,12 @@ impl Preparer {
     }
 
     fn rename_spare(&self, spare: JournalFileId, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        quipu_failpoint::hit("journal.recycle.rename.before");
         self.disk.rename(&self.path(spare), path)?;
+        quipu_failpoint::hit("journal.recycle.sync-dir.before");
         // Before the first byte of the new life: or the old name would lead to it.
         self.disk.sync_dir(&self.dir)?;
+        quipu_failpoint::hit("journal.recycle.sync-dir.after");
         let file: Arc<dyn DiskFile> = self.disk.open(path, OpenMode::ReadWrite)?.into();
         let bytes = file.len()?;
         if bytes < self.file_bytes {
@@ -223,15 +228,20 @@ impl Preparer {
         if self.disk.exists(&temporary) {
             self.disk.remove_file(&temporary)?;
         }
+        quipu_failpoint::hit("journal.create.before");
         let file: Arc<dyn DiskFile> = self.disk.open(&temporary, OpenMode::CreateNew)?.into();
+        quipu_failpoint::hit("journal.create.fill.before");
         let filled = fill(&*file, 0, bytes);
         if let Err(error) = filled {
             // Gives the room back; what cannot be removed is removed at the next start.
             let _ = self.disk.remove_file(&temporary);
             return Err(error);
         }
+        quipu_failpoint::hit("journal.create.rename.before");
         self.disk.rename(&temporary, path)?;
+        quipu_failpoint::hit("journal.create.sync-dir.before");
         self.disk.sync_dir(&self.dir)?;
+        quipu_failpoint::hit("journal.create.sync-dir.after");
         Ok(file)
     }
 }

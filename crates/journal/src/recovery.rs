@@ -215,7 +215,9 @@ impl Folder<'_> {
         rest: &Rest,
         known: impl FnOnce() -> BTreeSet<ShardId>,
     ) -> Result<(), OpenError> {
-        if rest.durable <= rest.place.byte {
+        if rest.durable <= rest.place.byte
+            || quipu_failpoint::is_planted("plant.journal.damage-cut")
+        {
             return Ok(());
         }
         let mut shards = rest.shards();
@@ -241,8 +243,12 @@ impl Folder<'_> {
         let path = self.path(id);
         let rewrite = || -> io::Result<()> {
             let file = self.disk.open(&path, OpenMode::ReadWrite)?;
+            quipu_failpoint::hit("journal.recover.rewrite.before");
             file.write_all_at(&bytes[to_usize(durable)..to_usize(end)], durable)?;
-            file.sync_data()
+            quipu_failpoint::hit("journal.recover.flush.before");
+            file.sync_data()?;
+            quipu_failpoint::hit("journal.recover.flush.after");
+            Ok(())
         };
         rewrite().map_err(|error| failed("rewrite the end of", &path, error))
     }

@@ -62,8 +62,10 @@ impl Writer {
             failure: None,
         };
         writer.start_file();
+        quipu_failpoint::hit("journal.start.before");
         writer.write()?;
         writer.flush()?;
+        quipu_failpoint::hit("journal.start.after");
         Ok(writer)
     }
 

@@ -117,7 +117,10 @@ impl Store {
     /// # Errors
     /// When the disk refuses; nothing is visible then.
     pub fn write(&self, batch: WriteBatch) -> Result<(), KvError> {
-        self.inner.engine.write(&self.inner.dir, batch)
+        quipu_failpoint::hit("kv.write.before");
+        self.inner.engine.write(&self.inner.dir, batch)?;
+        quipu_failpoint::hit("kv.write.after");
+        Ok(())
     }
 
     /// Makes everything written before durable: table files, their manifest and their names are
@@ -126,7 +129,10 @@ impl Store {
     /// # Errors
     /// When the disk refuses. Nothing may be assumed about what was not flushed before.
     pub fn flush(&self) -> Result<(), KvError> {
-        self.inner.engine.flush(&self.inner.dir)
+        quipu_failpoint::hit("kv.flush.before");
+        self.inner.engine.flush(&self.inner.dir)?;
+        quipu_failpoint::hit("kv.flush.after");
+        Ok(())
     }
 }
 

@@ -14,6 +14,8 @@ mod describe_cluster;
 mod describe_topics;
 mod error_map;
 mod fetch;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod groups;
 mod health;
 mod init_producer;

@@ -17,5 +17,7 @@ pub mod grpc;
 mod metrics;
 
 pub use config::Config;
+#[cfg(feature = "fuzz")]
+pub use grpc::fuzz;
 pub use grpc::serve;
 pub use metrics::describe as describe_metrics;

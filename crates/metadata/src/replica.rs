@@ -81,8 +81,11 @@ impl MetadataStateMachine {
             batch.delete(&Key::MetadataTopic(topic.id));
         }
         batch.put(&Key::Metadata, RootRow::new(&applied, &self.state).encode());
+        quipu_failpoint::hit("metadata.checkpoint.before");
         self.kv.write(batch).map_err(failed)?;
+        quipu_failpoint::hit("metadata.checkpoint.rows-written");
         self.kv.flush().map_err(failed)?;
+        quipu_failpoint::hit("metadata.checkpoint.after");
         self.stored = self.state.image.clone();
         self.durable = applied;
         Ok(())
@@ -106,7 +109,9 @@ impl StateMachine for MetadataStateMachine {
         };
         tracing::debug!(entry = %id, ?command, "apply");
         let version = MetadataVersion::new(id.index.get());
+        quipu_failpoint::hit("metadata.apply.before");
         let result = state_machine::apply(&mut self.state, version, command);
+        quipu_failpoint::hit("metadata.apply.after");
         let answer = Answer { version: self.state.image.version, result };
         Ok(Reply(answer.encode()))
     }
@@ -137,8 +142,10 @@ impl StateMachine for MetadataStateMachine {
     ) -> Result<(), StateMachineError> {
         let receiver = received.into_any().downcast::<Receiver>();
         let receiver = receiver.map_err(|_| StateMachineError::new("not a metadata snapshot"))?;
+        quipu_failpoint::hit("metadata.install.before");
         self.state = receiver.into_state()?;
         self.store(applied)?;
+        quipu_failpoint::hit("metadata.install.after");
         self.images.publish(&self.state.image);
         Ok(())
     }

@@ -101,7 +101,10 @@ impl Partition {
             }
             Ok(Verdict::Duplicate(before)) => {
                 metrics::count_duplicate();
-                let appended = self.appended(before.base_offset, before.max_timestamp);
+                let mut appended = self.appended(before.base_offset, before.max_timestamp);
+                if quipu_failpoint::is_planted("plant.dedupe.new-offset") {
+                    appended.base_offset = self.progress.high_watermark();
+                }
                 return Ok(Ok(Appended { is_duplicate: true, ..appended }));
             }
             Ok(Verdict::Append) => {}
@@ -137,6 +140,9 @@ impl Partition {
     /// # Errors
     /// None today; kept for a log that must be written to.
     pub fn apply_trim(&mut self, to: Offset) -> Result<Progress, StorageError> {
+        if quipu_failpoint::is_planted("plant.trim.ignored") {
+            return Ok(self.progress);
+        }
         self.is_dirty |= self.progress.advance_log_start_to(to);
         Ok(self.progress)
     }
@@ -160,7 +166,10 @@ impl Partition {
         let end = self.log.flush()?;
         self.is_dirty = false;
         self.checkpointed = self.progress.log_start();
-        let producers = Arc::clone(&self.producers);
+        let mut producers = Arc::clone(&self.producers);
+        if quipu_failpoint::is_planted("plant.dedupe.lost-in-checkpoint") {
+            producers = Arc::default();
+        }
         Ok(PartitionCheckpoint { progress: self.progress, end, producers })
     }
 
@@ -194,6 +203,11 @@ impl Partition {
     #[must_use]
     pub fn handle(&self) -> PartitionHandle {
         self.handle.clone()
+    }
+
+    /// Forgets what every producer sent: a defect that tests plant.
+    pub fn forget_producers(&mut self) {
+        self.producers = Arc::default();
     }
 
     /// Removes the partition with its folder.

@@ -69,7 +69,11 @@ impl Producers {
         }
         let is_first = header.base_sequence == Sequence::new(0);
         match self.by_id.get(&header.producer_id) {
-            None if is_first => Ok(Verdict::Append),
+            None if is_first
+                || quipu_failpoint::is_planted("plant.dedupe.lost-at-leader-change") =>
+            {
+                Ok(Verdict::Append)
+            }
             None => Err(AppendRefused::UnknownProducer),
             Some(producer) => producer.check(header),
         }
@@ -137,7 +141,9 @@ impl Producers {
 
 impl Producer {
     fn check(&self, header: &BatchHeader) -> Result<Verdict, AppendRefused> {
-        if header.producer_epoch < self.epoch {
+        if header.producer_epoch < self.epoch
+            && !quipu_failpoint::is_planted("plant.producer.stale-epoch")
+        {
             return Err(AppendRefused::ProducerFenced { current: self.epoch });
         }
         let found = header.base_sequence;

@@ -47,9 +47,10 @@ impl Fatal {
 impl FatalReceiver {
     /// Waits for the first reason. Cancel-safe. Never ready when every [`Fatal`] is gone.
     pub async fn wait(&mut self) -> String {
-        match self.reason.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().expect("waited for a reason"),
-            Err(_) => std::future::pending().await,
+        let reason = self.reason.wait_for(Option::is_some).await.ok().and_then(|is| is.clone());
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
         }
     }
 }

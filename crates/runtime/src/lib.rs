@@ -6,12 +6,14 @@
 //! - Must not know: what the tasks do.
 //! - Start reading at [`task_group`].
 
+mod blocking;
 mod clock;
 mod deadline;
 mod fatal;
 mod rng;
 pub mod task_group;
 
+pub use blocking::{Undone, run_blocking};
 pub use clock::Clock;
 pub use deadline::{Deadline, DeadlinePassed};
 pub use fatal::{Fatal, FatalReceiver};

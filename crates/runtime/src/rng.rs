@@ -20,7 +20,7 @@ impl Rng {
     /// Seeded by the process's own randomness.
     #[must_use]
     pub fn from_entropy() -> Self {
-        Self::seeded(RandomState::new().hash_one(std::process::id()))
+        Self::seeded(RandomState::new().hash_one(()))
     }
 
     /// The next 64 bits.

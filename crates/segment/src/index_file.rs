@@ -118,8 +118,21 @@ pub(crate) fn decode(summary: &Summary, index: &[u8], times: &[u8]) -> Option<Sp
         .collect();
     let places: Vec<(Offset, u64)> =
         (0..entries).map(|_| (Offset::new(body.get_u64()), body.get_u64())).collect();
+    if !leads_through(summary, &places) {
+        return None;
+    }
     let entries = join_times(summary, &places, times)?;
     Some(SparseIndex { entries, epochs, max_timestamp: Some(summary.max_timestamp) })
+}
+
+/// Whether places lead from the beginning of a segment to somewhere in it: a whole file may still
+/// be another release's mistake, and a read begins where it points.
+fn leads_through(summary: &Summary, places: &[(Offset, u64)]) -> bool {
+    let (first, last) = (places.first(), places.last());
+    let is_ascending = places.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+    is_ascending
+        && first.is_none_or(|first| *first == (summary.base, 0))
+        && last.is_none_or(|last| last.0 < summary.next && last.1 < summary.bytes)
 }
 
 fn join_times(
@@ -173,7 +186,9 @@ pub(crate) fn write(
         let path = sibling(log, kind);
         remove_if_there(disk, &path)?;
         let file = disk.open(&path, OpenMode::CreateNew)?;
+        quipu_failpoint::hit("segment.index.write.before");
         file.write_all_at(&bytes, 0)?;
+        quipu_failpoint::hit("segment.index.write.after");
         written.push(file);
     }
     Ok(written)
@@ -272,6 +287,23 @@ mod tests {
         assert_eq!(decode(&summary, &offsets, &times), Some(index));
         let other = Summary { bytes: 5001, ..summary };
         assert_eq!(decode(&other, &offsets, &times), None);
+    }
+
+    #[test]
+    fn an_index_that_leads_nowhere_is_none_though_its_checksum_is_right() {
+        let (summary, sound) = sample();
+        let with = |change: fn(&mut Vec<IndexEntry>)| {
+            let mut index = sound.clone();
+            change(&mut index.entries);
+            let (offsets, times) = encode(&summary, &index);
+            decode(&summary, &offsets, &times)
+        };
+        assert_eq!(with(|_| ()), Some(sound.clone()));
+        assert_eq!(with(|entries| entries[1].position = 5000), None, "behind the end");
+        assert_eq!(with(|entries| entries[1].offset = Offset::new(40)), None, "behind the end");
+        assert_eq!(with(|entries| entries[1].position = 0), None, "back to the beginning");
+        assert_eq!(with(|entries| entries[0].position = 1), None, "not from the beginning");
+        assert_eq!(with(|entries| entries.swap(0, 1)), None, "backwards");
     }
 
     #[test]

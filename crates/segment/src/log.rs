@@ -190,6 +190,7 @@ impl SegmentLog {
     /// [`WriteError`]: never to be tried again; the process should end.
     pub fn flush(&mut self) -> Result<LogEnd, WriteError> {
         self.check_running()?;
+        quipu_failpoint::hit("segment.flush.before");
         self.write_tail()?;
         self.flush_files().map_err(|failure| self.stop(failure))?;
         Ok(self.end())
@@ -201,6 +202,7 @@ impl SegmentLog {
         for unflushed in std::mem::take(&mut self.unflushed).into_iter().chain(writer) {
             unflushed.flush(dir)?;
         }
+        quipu_failpoint::hit("segment.flush.sync-dir.before");
         if self.is_dir_dirty {
             self.disk.sync_dir(dir).map_err(|error| FileFailure::new("flush", dir, error))?;
             self.is_dir_dirty = false;
@@ -210,6 +212,7 @@ impl SegmentLog {
             self.disk.sync_dir(parent).map_err(|error| FileFailure::new("flush", parent, error))?;
             self.folder = Folder::Flushed;
         }
+        quipu_failpoint::hit("segment.flush.after");
         Ok(())
     }
 
@@ -237,6 +240,7 @@ impl SegmentLog {
     fn remove_retired(&mut self) -> Result<TrimReport, WriteError> {
         let mut report = TrimReport::default();
         for Retired { file, bytes } in std::mem::take(&mut self.retired) {
+            quipu_failpoint::hit("segment.remove.before");
             for kind in Kind::ALL {
                 let path = sibling(file.path(), kind);
                 index_file::remove_if_there(&*self.disk, &path)
@@ -245,6 +249,7 @@ impl SegmentLog {
             self.is_dir_dirty = self.folder != Folder::Missing;
             report.segments += 1;
             report.bytes += bytes;
+            quipu_failpoint::hit("segment.remove.after");
         }
         metrics::count_removed(report.segments);
         Ok(report)

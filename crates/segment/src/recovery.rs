@@ -61,6 +61,7 @@ pub(crate) fn recover(
     let sealed = opener.open_sealed(&plan)?;
     let active = opener.open_active(&plan, end)?;
     for (base, kind) in &plan.remove {
+        quipu_failpoint::hit("segment.recover.remove.before");
         let path = file_name::path(dir, *base, *kind);
         disk.remove_file(&path).map_err(|error| FileFailure::new("remove", &path, error))?;
     }
@@ -251,7 +252,10 @@ impl Opener<'_> {
             .disk
             .open(path, OpenMode::ReadWrite)
             .map_err(|error| FileFailure::new("open", path, error))?;
-        file.set_len(bytes).map_err(|error| FileFailure::new("cut", path, error))
+        quipu_failpoint::hit("segment.recover.cut.before");
+        file.set_len(bytes).map_err(|error| FileFailure::new("cut", path, error))?;
+        quipu_failpoint::hit("segment.recover.cut.after");
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use quipu_broker::Broker;
@@ -39,7 +39,12 @@ pub(crate) async fn serve(
         .await
         .with_context(|| format!("listen on listeners.metrics {address}"))?;
     let upkeep = routes.metrics.clone();
-    let app = Router::new()
+    let mut app = Router::new();
+    if quipu_failpoint::IS_BUILT_IN {
+        // Tests arm the leader they see, without starting it anew.
+        app = app.route("/failpoints", put(arm));
+    }
+    let app = app
         .route("/metrics", get(metrics_text))
         .route("/health/live", get(async || (StatusCode::OK, "live\n")))
         .route("/health/started", get(started))
@@ -58,6 +63,10 @@ pub(crate) async fn serve(
         }
     });
     Ok(())
+}
+
+async fn arm(words: String) -> Result<(), (StatusCode, String)> {
+    quipu_failpoint::arm(&words).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 async fn metrics_text(State(routes): State<Routes>) -> impl IntoResponse {

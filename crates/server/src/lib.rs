@@ -42,6 +42,9 @@ pub fn run_until_ready(
     on_ready: impl FnOnce(Duration) + Send + 'static,
 ) -> anyhow::Result<()> {
     telemetry::start_logging(&config.log)?;
+    if let Some(armed) = std::env::var_os(quipu_failpoint::VARIABLE) {
+        tracing::warn!(?armed, "failpoints are armed: this node is for tests only");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.node.worker_threads)
         .thread_name("quipu")

@@ -29,8 +29,6 @@ use crate::telemetry;
 
 /// How often a node looks whether it is ready.
 const READY_LOOK: Duration = Duration::from_millis(10);
-/// How often the metadata group is checkpointed when it changed.
-const METADATA_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Purged journal files kept for another life: what checkpoints set free at once is soon needed.
 const RECYCLED_BYTES: u64 = 1 << 30;
 
@@ -108,7 +106,7 @@ pub(crate) async fn start(
         interval: config.storage.checkpoint_interval,
     };
     spawn_checkpointer(when, shards, clock.clone(), &checkpointing);
-    checkpoint_metadata(&consensus, &checkpointing);
+    checkpoint_metadata(&consensus, config.storage.checkpoint_interval, &checkpointing);
 
     let listeners = tasks.child("listeners");
     let limits = quipu_listener::Config {
@@ -239,12 +237,12 @@ fn serve_peers(consensus: &Arc<Consensus>, listener: TcpListener, tasks: &TaskGr
     });
 }
 
-/// The metadata group hosts no partitions: a slow rhythm of its own.
-fn checkpoint_metadata(consensus: &Arc<Consensus>, tasks: &TaskGroup) {
+/// The metadata group hosts no partitions and grows slowly: by time alone.
+fn checkpoint_metadata(consensus: &Arc<Consensus>, interval: Duration, tasks: &TaskGroup) {
     let consensus = Arc::clone(consensus);
     tasks.spawn("metadata", OnExit::StopNode, async move {
         loop {
-            tokio::time::sleep(METADATA_CHECKPOINT_INTERVAL).await;
+            tokio::time::sleep(interval).await;
             let Some(group) = consensus.group(ShardId::METADATA) else { continue };
             if let Err(error) = group.checkpoint().await {
                 tracing::warn!(%error, "checkpoint of the metadata group");

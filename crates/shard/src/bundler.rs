@@ -280,6 +280,7 @@ fn refuse_unproposed(waiters: Vec<Waiter>, bytes: usize, why: Unproposed) {
 /// Answers an append, unless it waits for more replicas than a majority.
 fn answer_append(waiter: AppendWaiter, outcome: &Outcome, majority: usize) -> Option<Held> {
     let answer = waiter.answer?;
+    quipu_failpoint::hit("shard.append.answer.before");
     let required = usize::from(waiter.min_insync);
     match to_append(outcome, waiter.log_append_time) {
         Ok(appended) if waiter.acks == Acks::Quorum && required > majority => {

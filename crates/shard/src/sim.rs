@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::{BufMut, Bytes, BytesMut};
 use quipu_kv::Store;
 use quipu_partition::{PartitionEnv, PartitionHandle};
 use quipu_types::{LeaderEpoch, PartitionId, ShardId, Term};
 
 use crate::GroupTable;
 use crate::metrics::ShardMetrics;
+use crate::snapshot::Manifest;
 use crate::state_machine::{ShardStateMachine, StateMachineEnv};
 use crate::table::PartitionTable;
 
@@ -22,10 +24,17 @@ pub struct SimEnv {
     pub snapshot_dir: PathBuf,
 }
 
-/// A shard's state machine without a Raft group, and what its readers see.
+/// A shard's state machine without a Raft group.
 pub struct SimShard {
     /// To be driven as consensus drives it.
     pub machine: ShardStateMachine,
+    /// What its readers see.
+    pub view: SimView,
+}
+
+/// What the readers of a shard see. Clones share it.
+#[derive(Clone)]
+pub struct SimView {
     table: Arc<PartitionTable>,
     groups: Arc<GroupTable>,
 }
@@ -47,9 +56,11 @@ impl SimShard {
             metrics: ShardMetrics::new(shard),
         };
         let machine = ShardStateMachine::open(env, shard).map_err(|error| error.to_string())?;
-        Ok(Self { machine, table, groups })
+        Ok(Self { machine, view: SimView { table, groups } })
     }
+}
 
+impl SimView {
     /// Every hosted partition as its readers see it, in order.
     #[must_use]
     pub fn partitions(&self) -> Vec<PartitionHandle> {
@@ -68,4 +79,28 @@ impl SimShard {
     pub fn groups(&self) -> &GroupTable {
         &self.groups
     }
+}
+
+/// A snapshot's manifest with every partition's producers forgotten: a fault to be found.
+///
+/// # Panics
+/// When the bytes are no manifest.
+#[must_use]
+pub fn without_producers(manifest: &Bytes) -> Bytes {
+    let mut manifest = Manifest::decode(manifest).expect("made by a shard");
+    for row in &mut manifest.rows {
+        row.state = state_without_producers(&row.state);
+    }
+    manifest.encode()
+}
+
+/// A partition's state with an empty table: `docs/formats/partition-checkpoint.md`.
+fn state_without_producers(state: &Bytes) -> Bytes {
+    const COUNT: std::ops::Range<usize> = 4..8;
+    const HEADER_BYTES: usize = 48;
+    let mut header = BytesMut::from(&state[..HEADER_BYTES]);
+    header[COUNT].fill(0);
+    let checksum = crc32c::crc32c(&header);
+    header.put_u32(checksum);
+    header.freeze()
 }

@@ -201,6 +201,7 @@ impl ShardStateMachine {
         self.env.table.remove(partition);
         self.touched.remove(&partition);
         self.garbage.insert((partition, hosted.generation));
+        quipu_failpoint::hit("shard.partition.close.after");
         self.update_count();
         true
     }
@@ -265,7 +266,10 @@ impl ShardStateMachine {
                 // Commits change nobody's assignment: nobody waits for them.
                 let is_commit = matches!(command, quipu_coordinator::Command::Commit { .. });
                 self.is_group_touched |= !is_commit;
-                Ok(Outcome::Group(self.env.groups.apply(proposed_at, command).encode()))
+                quipu_failpoint::hit("shard.group.apply.before");
+                let answer = self.env.groups.apply(proposed_at, command);
+                quipu_failpoint::hit("shard.group.apply.after");
+                Ok(Outcome::Group(answer.encode()))
             }
         }
     }
@@ -290,6 +294,7 @@ impl ShardStateMachine {
                     .partition
                     .apply_trim(to)
                     .map_err(|error| failed("trim partition", partition, error))?;
+                quipu_failpoint::hit("shard.partition.trim.after");
                 self.touched.insert(partition);
                 Ok(Outcome::Trimmed(progress))
             }
@@ -313,6 +318,7 @@ impl ShardStateMachine {
         }
         let hosted = self.open_new(partition, id.index, epoch_base, config)?;
         self.host(partition, hosted);
+        quipu_failpoint::hit("shard.partition.open.after");
         self.touched.insert(partition);
         Ok(Outcome::Opened { is_new: true })
     }
@@ -338,6 +344,9 @@ impl StateMachine for ShardStateMachine {
         match payload {
             Payload::Command(bytes) => self.apply_bundle(id, bytes),
             Payload::Blank | Payload::Membership(_) => {
+                if quipu_failpoint::is_planted("plant.dedupe.lost-at-leader-change") {
+                    self.hosted.values_mut().for_each(|it| it.partition.forget_producers());
+                }
                 self.env.debt.add(0);
                 Ok(Reply(Bytes::new()))
             }

@@ -2,15 +2,16 @@
 
 mod file;
 
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, io};
 
 use quipu_disk::{DirEntry, Disk, DiskFile, FaultyDisk, LockGuard, OpenMode, Space};
 
 use self::file::SimFile;
 use crate::plant::Plant;
+use crate::stop::Stop;
 use crate::trace::Trace;
 
 /// A faulty disk whose calls are traced, for one life of the process.
@@ -58,7 +59,12 @@ impl Area {
 
 impl Witness {
     /// Notes a call, and whether a planned fault struck.
-    fn seen<T>(&self, call: &str, path: &Path, result: io::Result<T>) -> io::Result<T> {
+    fn seen<T>(
+        &self,
+        call: fmt::Arguments<'_>,
+        path: &Path,
+        result: io::Result<T>,
+    ) -> io::Result<T> {
         match &result {
             Ok(_) => self.trace.note(format_args!("  disk {call} {}", path.display())),
             Err(error) => {
@@ -96,12 +102,21 @@ impl SimDisk {
         self.witness.has_failed.load(Ordering::Relaxed)
     }
 
+    /// Why a call was refused: by a planned fault, or for no good reason.
+    pub(crate) fn stop(&self, what: impl ToString) -> Stop {
+        if self.has_failed() {
+            Stop::Fault
+        } else {
+            Stop::Violation(format!("refused without a fault: {}", what.to_string()))
+        }
+    }
+
     /// Does the flushes that were put off.
     pub(crate) fn flush_put_off(&self) -> io::Result<()> {
         let mut put_off = self.witness.put_off.lock().unwrap_or_else(PoisonError::into_inner);
         put_off.drain(..).try_for_each(|file| {
             let flushed = file.sync_data();
-            self.witness.seen("flush late", Path::new(""), flushed)
+            self.witness.seen(format_args!("flush late"), Path::new(""), flushed)
         })
     }
 
@@ -121,37 +136,37 @@ impl Disk for SimDisk {
             OpenMode::ReadWrite => "open to write",
             OpenMode::CreateNew => "create",
         };
-        let file = self.witness.seen(call, path, self.disk.open(path, mode))?;
+        let file = self.witness.seen(format_args!("{call}"), path, self.disk.open(path, mode))?;
         Ok(Box::new(SimFile::new(file.into(), path.to_owned(), Arc::clone(&self.witness))))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.witness.seen("make folders", path, self.disk.create_dir_all(path))
+        self.witness.seen(format_args!("make folders"), path, self.disk.create_dir_all(path))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.witness.seen("make folder", path, self.disk.create_dir(path))
+        self.witness.seen(format_args!("make folder"), path, self.disk.create_dir(path))
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.witness.seen("list", path, self.disk.read_dir(path))
+        self.witness.seen(format_args!("list"), path, self.disk.read_dir(path))
     }
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
-        self.witness.seen("rename to", target, self.disk.rename(source, target))
+        self.witness.seen(format_args!("rename to"), target, self.disk.rename(source, target))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.witness.seen("remove", path, self.disk.remove_file(path))
+        self.witness.seen(format_args!("remove"), path, self.disk.remove_file(path))
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.witness.seen("remove folder", path, self.disk.remove_dir_all(path))
+        self.witness.seen(format_args!("remove folder"), path, self.disk.remove_dir_all(path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let flushed = if self.is_lying_about(path) { Ok(()) } else { self.disk.sync_dir(path) };
-        self.witness.seen("flush folder", path, flushed)
+        self.witness.seen(format_args!("flush folder"), path, flushed)
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -163,6 +178,6 @@ impl Disk for SimDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
-        self.witness.seen("lock", path, self.disk.lock(path))
+        self.witness.seen(format_args!("lock"), path, self.disk.lock(path))
     }
 }

@@ -1,11 +1,12 @@
 //! `quipu-sim`: runs the simulator over many seeds.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use quipu_sim::{Failure, Plant, Trace, run_seed, run_seeds};
+use quipu_sim::{Failure, Plant, Trace, l1, run_seed, run_seeds};
 
 /// Simulates Quipu under faults. Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage.
 #[derive(Debug, Parser)]
@@ -18,11 +19,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Layer {
     /// The storage of one node: power cuts, lost and torn writes, failed flushes, a full disk.
-    L0(L0),
+    L0(Runs<Plant>),
+    /// A cluster: kills, power cuts, partitions, slow disks, under load.
+    L1(Runs<l1::Plant>),
 }
 
 #[derive(Debug, Args)]
-struct L0 {
+struct Runs<P: ValueEnum + Send + Sync + 'static> {
     /// How many seeds.
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
@@ -37,48 +40,94 @@ struct L0 {
     trace: bool,
     /// Plant a fault, to see it found.
     #[arg(long)]
-    plant: Option<Plant>,
+    plant: Option<P>,
 }
 
 fn main() -> ExitCode {
-    let Layer::L0(l0) = Cli::parse().layer;
-    let found = match (l0.trace, l0.seeds) {
-        (false, _) => run(&l0),
-        (true, 1) => show(l0.from, l0.plant),
-        (true, _) => return usage("--trace shows one seed: add --seeds 1"),
+    let ended = match Cli::parse().layer {
+        Layer::L0(runs) => l0(&runs),
+        Layer::L1(runs) => l1(&runs),
     };
-    match found {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
+        Err(End::Found(failure)) => {
             say(&failure.to_string());
             ExitCode::from(1)
+        }
+        Err(End::Usage(words)) => {
+            say(&words);
+            ExitCode::from(2)
         }
     }
 }
 
-fn run(l0: &L0) -> Result<(), Failure> {
-    let bar = ProgressBar::new(l0.seeds);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left");
-    bar.set_style(style.expect("the template is right"));
-    let seeds = l0.from..l0.from.saturating_add(l0.seeds);
-    let found = run_seeds(seeds, l0.jobs, l0.plant, &|| bar.inc(1));
-    bar.finish_and_clear();
-    if found.is_ok() {
-        say(&format!("{} seeds from {}: nothing found", l0.seeds, l0.from));
+/// Why nothing good is to be said.
+enum End {
+    Found(Failure),
+    Usage(String),
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Found(failure)
     }
-    found
 }
 
-fn show(seed: u64, plant: Option<Plant>) -> Result<(), Failure> {
+fn l0(runs: &Runs<Plant>) -> Result<(), End> {
+    if runs.trace {
+        return show(runs, |trace| run_seed(runs.from, trace, runs.plant).map(drop));
+    }
+    runs.with_bar(|passed| run_seeds(runs.range(), runs.jobs, runs.plant, passed))?;
+    say(&format!("{} seeds from {}: nothing found", runs.seeds, runs.from));
+    Ok(())
+}
+
+fn l1(runs: &Runs<l1::Plant>) -> Result<(), End> {
+    if runs.trace {
+        return show(runs, |trace| l1::run_seed(runs.from, trace, runs.plant).map(drop));
+    }
+    if runs.seeds == 1 {
+        let passed = l1::run_seed(runs.from, &Trace::silent(), runs.plant)?;
+        say(&format!("{}{}", l1::PASSED, passed.census));
+        return Ok(());
+    }
+    let program = std::env::current_exe().map_err(|error| End::Usage(error.to_string()))?;
+    let census = runs
+        .with_bar(|passed| l1::run_seeds(&program, runs.range(), runs.jobs, runs.plant, passed))?;
+    say(&format!("{} seeds from {}: nothing found in\n{census}", runs.seeds, runs.from));
+    Ok(())
+}
+
+impl<P: ValueEnum + Send + Sync> Runs<P> {
+    fn range(&self) -> Range<u64> {
+        self.from..self.from.saturating_add(self.seeds)
+    }
+
+    /// Runs with a bar that grows with each seed that passed.
+    fn with_bar<T>(&self, run: impl FnOnce(&(dyn Fn() + Sync)) -> T) -> T {
+        let bar = ProgressBar::new(self.seeds);
+        let template = "{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is right"));
+        let ran = run(&|| bar.inc(1));
+        bar.finish_and_clear();
+        ran
+    }
+}
+
+/// Prints everything that happens under one seed.
+fn show<P: ValueEnum + Send + Sync>(
+    runs: &Runs<P>,
+    run: impl FnOnce(&Trace) -> Result<(), Failure>,
+) -> Result<(), End> {
+    if runs.seeds != 1 {
+        return Err(End::Usage("--trace shows one seed: add --seeds 1".to_owned()));
+    }
     let trace = Trace::readable();
-    let found = run_seed(seed, &trace, plant);
+    let found = run(&trace);
     say(trace.text().trim_end());
-    found.map(|passed| say(&format!("passed: {} events, hash {:016x}", passed.events, passed.hash)))
-}
-
-fn usage(words: &str) -> ExitCode {
-    say(words);
-    ExitCode::from(2)
+    found?;
+    say(&format!("passed: {} events, hash {:016x}", trace.events(), trace.hash()));
+    Ok(())
 }
 
 /// Prints; a reader that went away needs no more words.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quipu_coordinator::Groups;
-use quipu_shard::sim::SimShard;
+use quipu_shard::sim::SimView;
 use quipu_shard::{Bundle, Command, Outcome, PartitionControl};
 use quipu_types::{EntryId, PartitionId, Term, TimestampMs};
 
@@ -93,7 +93,7 @@ impl Model {
     }
 
     /// Compares with a real shard, byte for byte; `refused` judges a disk that does not answer.
-    pub(crate) fn compare(&self, shard: &SimShard, refused: &dyn Fn(String) -> Stop) -> Step {
+    pub(crate) fn compare(&self, shard: &SimView, refused: &dyn Fn(String) -> Stop) -> Step {
         let found = shard.partitions();
         let ids: Vec<PartitionId> = found.iter().map(|handle| handle.id()).collect();
         let expected: Vec<PartitionId> = self.partitions.keys().copied().collect();

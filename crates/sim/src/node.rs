@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quipu_disk::{Disk, FaultyDisk};
+use quipu_disk::{Disk, Faults, FaultyDisk};
 use quipu_journal::{Journal, OpenError};
 use quipu_kv::{Gate, SimTables, Store};
 use quipu_partition::PartitionEnv;
+use quipu_runtime::Rng;
 use quipu_shard::sim::SimEnv;
 use quipu_types::ShardId;
 
@@ -23,6 +24,44 @@ const ROOT: &str = "/node";
 pub(crate) struct Remains {
     pub(crate) disk: FaultyDisk,
     pub(crate) tables: SimTables,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Kill,
+    PowerCut,
+}
+
+impl Remains {
+    /// A new disk.
+    pub(crate) fn new(seed: u64) -> Self {
+        let disk = FaultyDisk::new(seed, Faults::default());
+        Self { disk, tables: SimTables::new(Arc::new(|_| Ok(()))) }
+    }
+
+    /// What a process leaves whose tables are these.
+    pub(crate) fn left(&mut self, tables: &SimTables, end: End, process: &mut Leaving<'_>) {
+        let end = if self.disk.is_dead() { End::PowerCut } else { end };
+        let unflushed = u64::try_from(tables.unflushed()).expect("few");
+        let kept = usize::try_from(process.rng.below(unflushed + 1)).expect("few");
+        let what = format_args!("{end:?}, {kept} of {unflushed} writes of the tables kept");
+        process.trace.note(what);
+        self.disk = match end {
+            End::Kill => self.disk.restart(),
+            End::PowerCut => self.disk.power_cut(),
+        };
+        if process.plant != Some(Plant::TablesFlushLies) {
+            self.tables = tables.crash(kept, Arc::new(|_| Ok(())));
+        }
+    }
+}
+
+/// What the end of a process is decided by, and told to.
+pub(crate) struct Leaving<'a> {
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) trace: &'a Trace,
+    pub(crate) plant: Option<Plant>,
 }
 
 /// A running process.
@@ -48,10 +87,9 @@ impl Node {
         plant: Option<Plant>,
     ) -> Step<Self> {
         let disk = SimDisk::new(remains.disk.clone(), trace.clone(), plant);
-        let refused = |error: String| stop(&disk, error);
-        disk.create_dir_all(&tables_dir()).map_err(|error| refused(error.to_string()))?;
+        disk.create_dir_all(&tables_dir()).map_err(|error| disk.stop(error))?;
         let tables = remains.tables.crash(0, gate(&disk));
-        let store = Store::simulated(&tables).map_err(|error| refused(error.to_string()))?;
+        let store = Store::simulated(&tables).map_err(|error| disk.stop(error))?;
         let fatal = Arc::new(Mutex::new(None));
         let (journal, report) = Journal::open_stepped(
             Arc::new(disk.clone()),
@@ -61,7 +99,7 @@ impl Node {
         )
         .map_err(|error| {
             if matches!(error, OpenError::Io { .. }) {
-                refused(error.to_string())
+                disk.stop(error)
             } else {
                 Stop::violation(format!("a crash looks like damage: {error}"))
             }
@@ -91,7 +129,7 @@ impl Node {
 
     /// A call was refused: by a planned fault, or for no good reason.
     pub(crate) fn stop(&self, what: impl ToString) -> Stop {
-        stop(&self.disk, what.to_string())
+        self.disk.stop(what)
     }
 
     /// Lets the journal write and flush everything that waits.
@@ -104,14 +142,6 @@ impl Node {
     /// Whether a fault was planted.
     pub(crate) fn has(&self, plant: Plant) -> bool {
         self.plant == Some(plant)
-    }
-}
-
-fn stop(disk: &SimDisk, what: String) -> Stop {
-    if disk.has_failed() {
-        Stop::Fault
-    } else {
-        Stop::Violation(format!("refused without a fault: {what}"))
     }
 }
 

@@ -16,7 +16,12 @@ pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     IS_LISTENING.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(run));
     IS_LISTENING.replace(false);
-    outcome.map_err(|_| HEARD.take().unwrap_or_else(|| "panicked without words".to_owned()))
+    // A panic that somebody caught on the way is one too.
+    match (outcome, HEARD.take()) {
+        (Ok(outcome), None) => Ok(outcome),
+        (_, Some(words)) => Err(words),
+        (Err(_), None) => Err("panicked without words".to_owned()),
+    }
 }
 
 /// Puts a hook in front of the one that prints.

@@ -225,7 +225,7 @@ impl Replica {
     pub(crate) fn compare(&self, node: &Node) -> Step {
         let running = self.running.as_ref().expect("a replica that runs");
         let model = self.cluster.model(running.applied);
-        model.compare(&running.shard, &|what| node.stop(what)).map_err(|stop| match stop {
+        model.compare(&running.shard.view, &|what| node.stop(what)).map_err(|stop| match stop {
             Stop::Fault => Stop::Fault,
             Stop::Violation(what) => {
                 let (shard, applied) = (self.shard, running.applied);

@@ -20,23 +20,50 @@ pub struct Passed {
     pub events: u64,
 }
 
+/// What was simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The storage of one node.
+    L0,
+    /// A cluster.
+    L1,
+}
+
 /// A seed that found something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// Where.
+    pub layer: Layer,
     /// The seed.
     pub seed: u64,
     /// The fault that was planted.
-    pub plant: Option<Plant>,
+    pub plant: Option<String>,
     /// What must not be.
     pub reason: String,
 }
 
+impl Failure {
+    /// The reason in a failure's words.
+    pub(crate) fn reason_in(words: &str) -> Option<String> {
+        let (_, rest) = words.split_once(" failed: ")?;
+        let (reason, _) = rest.rsplit_once("\nreplay with: ")?;
+        Some(reason.to_owned())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, plant, reason } = self;
+        let Self { layer, seed, plant, reason } = self;
+        let layer = match layer {
+            Layer::L0 => "l0",
+            Layer::L1 => "l1",
+        };
         writeln!(f, "seed {seed} failed: {reason}")?;
-        write!(f, "replay with: cargo run -p quipu-sim -- l0 --from {seed} --seeds 1 --trace")?;
-        plant.map_or(Ok(()), |plant| write!(f, " --plant {plant}"))
+        write!(
+            f,
+            "replay with: cargo run -p quipu-sim -- {layer} --from {seed} --seeds 1 --trace"
+        )?;
+        plant.as_ref().map_or(Ok(()), |plant| write!(f, " --plant {plant}"))
     }
 }
 
@@ -52,7 +79,8 @@ pub fn run_seed(seed: u64, trace: &Trace, plant: Option<Plant>) -> Result<Passed
         Ok(Err(Stop::Fault)) => "a fault ended the run, not a life".to_owned(),
         Err(panic) => panic,
     };
-    Err(Failure { seed, plant, reason })
+    let plant = plant.map(|plant| plant.to_string());
+    Err(Failure { layer: Layer::L0, seed, plant, reason })
 }
 
 /// Runs seeds on `jobs` threads until one fails; `passed` is called after each that did not.
@@ -65,6 +93,18 @@ pub fn run_seeds(
     plant: Option<Plant>,
     passed: &(dyn Fn() + Sync),
 ) -> Result<(), Failure> {
+    run_all(seeds, jobs, &|seed| run_seed(seed, &Trace::silent(), plant).map(|_| passed()))
+}
+
+/// Runs seeds of any layer on `jobs` threads until one fails.
+///
+/// # Errors
+/// The lowest seed that failed, of those that ran.
+pub(crate) fn run_all(
+    seeds: Range<u64>,
+    jobs: usize,
+    run: &(dyn Fn(u64) -> Result<(), Failure> + Sync),
+) -> Result<(), Failure> {
     let next = AtomicU64::new(seeds.start);
     let is_over = AtomicBool::new(false);
     let failures: Mutex<Vec<Failure>> = Mutex::default();
@@ -76,13 +116,10 @@ pub fn run_seeds(
                     if seed >= seeds.end {
                         return;
                     }
-                    match run_seed(seed, &Trace::hashed(), plant) {
-                        Ok(_) => passed(),
-                        Err(failure) => {
-                            is_over.store(true, Ordering::Relaxed);
-                            let mut all = failures.lock().unwrap_or_else(PoisonError::into_inner);
-                            all.push(failure);
-                        }
+                    if let Err(failure) = run(seed) {
+                        is_over.store(true, Ordering::Relaxed);
+                        let mut all = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                        all.push(failure);
                     }
                 }
             });

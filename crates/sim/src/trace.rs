@@ -10,7 +10,8 @@ const HASH_PRIME: u64 = 0x0000_0100_0000_01B3;
 /// Everything a run did, in order. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    inner: Arc<Mutex<Inner>>,
+    /// Nobody listens when there is none.
+    inner: Option<Arc<Mutex<Inner>>>,
 }
 
 #[derive(Debug)]
@@ -22,6 +23,12 @@ struct Inner {
 }
 
 impl Trace {
+    /// A trace that keeps nothing: for many seeds, where only a failure counts.
+    #[must_use]
+    pub const fn silent() -> Self {
+        Self { inner: None }
+    }
+
     /// A trace that keeps its hash only.
     #[must_use]
     pub fn hashed() -> Self {
@@ -36,35 +43,42 @@ impl Trace {
 
     fn with(text: Option<String>) -> Self {
         let inner = Inner { hash: HASH_START, events: 0, buffer: String::new(), text };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Some(Arc::new(Mutex::new(inner))) }
+    }
+
+    /// Whether nobody listens: what costs something to say need not be said.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.inner.is_none()
     }
 
     /// Adds an event.
     pub(crate) fn note(&self, event: fmt::Arguments<'_>) {
-        let mut inner = self.lock();
-        inner.note(event);
+        if let Some(mut inner) = self.lock() {
+            inner.note(event);
+        }
     }
 
     /// The hash of all events so far.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        self.lock().hash
+        self.lock().map_or(HASH_START, |inner| inner.hash)
     }
 
     /// How many events there were.
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.lock().events
+        self.lock().map_or(0, |inner| inner.events)
     }
 
     /// The text of all events, one a line; empty if it was not kept.
     #[must_use]
     pub fn text(&self) -> String {
-        self.lock().text.clone().unwrap_or_default()
+        self.lock().and_then(|inner| inner.text.clone()).unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
+        let inner = self.inner.as_ref()?;
+        Some(inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -100,5 +114,8 @@ mod tests {
         let readable = Trace::readable();
         readable.note(format_args!("event {}", 7));
         assert_eq!(readable.text(), "event 7\n");
+        let silent = Trace::silent();
+        silent.note(format_args!("event {}", 7));
+        assert_eq!((silent.events(), silent.text().as_str()), (0, ""));
     }
 }

@@ -1,14 +1,12 @@
 //! A node and its lives, under one seed.
 
-use std::sync::Arc;
-
-use quipu_disk::{Faults, FaultyDisk};
+use quipu_disk::Faults;
 use quipu_kv::SimTables;
 use quipu_runtime::Rng;
 use quipu_types::ShardId;
 
 use crate::commands::one_in;
-use crate::node::{Node, Remains};
+use crate::node::{End, Leaving, Node, Remains};
 use crate::plan::{Plan, faults_of_a_life, faults_of_a_start};
 use crate::plant::Plant;
 use crate::replica::Replica;
@@ -17,13 +15,6 @@ use crate::trace::Trace;
 
 /// Starts that fail in a row, before the next one is left alone.
 const FAILED_STARTS_MAX: u32 = 5;
-
-/// How a process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Kill,
-    PowerCut,
-}
 
 /// A node, through crashes.
 pub(crate) struct World {
@@ -40,10 +31,7 @@ impl World {
         let mut rng = Rng::seeded(seed);
         let plan = Plan::draw(&mut rng);
         trace.note(format_args!("seed {seed}: {plan:?}"));
-        let remains = Remains {
-            disk: FaultyDisk::new(rng.next_u64(), Faults::default()),
-            tables: SimTables::new(Arc::new(|_| Ok(()))),
-        };
+        let remains = Remains::new(rng.next_u64());
         let replicas = (1..=plan.shards).map(|shard| Replica::new(ShardId::new(shard))).collect();
         Self { rng, plan, trace, plant, remains, replicas }
     }
@@ -136,17 +124,9 @@ impl World {
 
     fn leave(&mut self, tables: &SimTables) {
         let end = if one_in(&mut self.rng, 3) { End::Kill } else { End::PowerCut };
-        let end = if self.remains.disk.is_dead() { End::PowerCut } else { end };
-        let unflushed = u64::try_from(tables.unflushed()).expect("few");
-        let kept = usize::try_from(self.rng.below(unflushed + 1)).expect("few");
-        self.trace.note(format_args!("{end:?}, {kept} of {unflushed} writes of the tables kept"));
-        self.remains.disk = match end {
-            End::Kill => self.remains.disk.restart(),
-            End::PowerCut => self.remains.disk.power_cut(),
-        };
-        if self.plant != Some(Plant::TablesFlushLies) {
-            self.remains.tables = tables.crash(kept, Arc::new(|_| Ok(())));
-        }
+        let Self { rng, trace, plant, .. } = self;
+        let mut leaving = Leaving { rng, trace, plant: *plant };
+        self.remains.left(tables, end, &mut leaving);
         self.replicas.iter_mut().for_each(Replica::end);
     }
 }

@@ -3,7 +3,7 @@
 use quipu_sim::{Plant, Trace, run_seed, run_seeds};
 
 /// CI runs more with the program.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 10_000;
 /// A planted fault must show within so many.
 const SEEDS_TO_FIND: u64 = 2_000;
 

@@ -17,5 +17,5 @@ mod until;
 pub use cluster::{Cluster, ClusterOptions};
 pub use ledger::{Ledger, Verdict, read_all};
 pub use network::Network;
-pub use node::{NodeProcess, quipu_binary};
+pub use node::{NodeProcess, failpoints_of, quipu_binary};
 pub use until::until;

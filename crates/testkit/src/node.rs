@@ -19,6 +19,8 @@ pub struct NodeProcess {
     flags: Vec<String>,
     client: SocketAddr,
     metrics: SocketAddr,
+    /// For the next start alone.
+    failpoints: Option<String>,
     child: Option<Child>,
 }
 
@@ -32,7 +34,7 @@ impl NodeProcess {
         metrics: SocketAddr,
         flags: Vec<String>,
     ) -> Self {
-        Self { id, dir, flags, client, metrics, child: None }
+        Self { id, dir, flags, client, metrics, failpoints: None, child: None }
     }
 
     /// Its number.
@@ -70,6 +72,11 @@ impl NodeProcess {
         self.flags.push(flag.to_owned());
     }
 
+    /// Arms failpoints for the next start alone: `name=action;name=action`.
+    pub fn arm(&mut self, failpoints: &str) {
+        self.failpoints = Some(failpoints.to_owned());
+    }
+
     /// The process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -96,6 +103,8 @@ impl NodeProcess {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUIPU_")) {
             command.env_remove(name);
         }
+        let failpoints = self.failpoints.take().or_else(|| failpoints_of(self.id));
+        command.envs(failpoints.map(|armed| (quipu_failpoint::VARIABLE, armed)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("start quipu serve")?);
         Ok(())
@@ -183,6 +192,17 @@ impl Drop for NodeProcess {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// What the person who runs the tests plants in the nodes: `QUIPU_NODE_FAILPOINTS`, for every node,
+/// or behind `1:` for node 1 alone.
+#[must_use]
+pub fn failpoints_of(node: u64) -> Option<String> {
+    let words = std::env::var("QUIPU_NODE_FAILPOINTS").ok()?;
+    match words.split_once(':') {
+        Some((id, words)) => (id == node.to_string()).then(|| words.to_owned()),
+        None => Some(words),
     }
 }
 

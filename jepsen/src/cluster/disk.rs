@@ -1,13 +1,15 @@
-//! What a node keeps its data on: a plain directory, or a small file system of its own.
+//! What a node keeps its data on: a plain directory, or a small file system of its own, with or
+//! without a layer over it that forgets and fails.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::command::{run, text};
+use super::layer::Layer;
 
 /// Size of a file system; the file that holds it is sparse.
 const IMAGE_BYTES: u64 = 2 << 30;
@@ -18,25 +20,41 @@ const FILLER_BYTES: [u64; 3] = [64 << 20, 1 << 20, 4 << 10];
 #[derive(Debug)]
 pub(crate) struct Disk {
     dir: PathBuf,
-    /// Present when the directory is a file system of its own.
-    image: Option<PathBuf>,
+    own: Option<Own>,
+    // Before the file system that it is over.
+    layer: Option<Layer>,
+}
+
+/// A file system of its own.
+#[derive(Debug)]
+struct Own {
+    image: PathBuf,
+    /// Where it is mounted: the node's directory, or what is below the layer over it.
+    mounted: PathBuf,
 }
 
 impl Disk {
     /// A directory.
     pub(crate) fn plain(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned(), image: None })
+        Ok(Self { dir: dir.to_owned(), own: None, layer: None })
     }
 
-    /// An ext4 file system in the file `image`, mounted at `dir`.
-    pub(crate) fn mounted(dir: &Path, image: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(dir)?;
+    /// An ext4 file system in a file below `home`, seen through a layer if wanted.
+    pub(crate) fn mounted(home: &Path, has_layer: bool) -> Result<Self> {
+        let (dir, image) = (home.join("disk"), home.join("image"));
+        let mounted = if has_layer { home.join("below") } else { dir.clone() };
+        std::fs::create_dir_all(&dir)?;
+        std::fs::create_dir_all(&mounted)?;
         File::create(&image)?.set_len(IMAGE_BYTES)?;
         // Without blocks kept for root, so that full is full.
         run("mkfs.ext4", &["-q", "-F", "-m", "0", text(&image)?])?;
-        let disk = Self { dir: dir.to_owned(), image: Some(image) };
-        disk.mount()?;
+        let own = Own { image, mounted };
+        own.mount()?;
+        let mut disk = Self { dir, own: Some(own), layer: None };
+        if has_layer {
+            disk.layer = Some(Layer::over(&disk.own()?.mounted, &disk.dir)?);
+        }
         Ok(disk)
     }
 
@@ -44,21 +62,18 @@ impl Disk {
         &self.dir
     }
 
-    pub(crate) const fn is_own(&self) -> bool {
-        self.image.is_some()
+    /// The layer that forgets and fails.
+    pub(crate) fn layer(&self) -> Result<&Layer> {
+        self.layer.as_ref().context("the disk has no layer")
     }
 
-    fn image(&self) -> Result<&Path> {
-        self.image.as_deref().context("the disk is a plain directory")
-    }
-
-    fn mount(&self) -> Result<()> {
-        run("mount", &["-o", "loop", text(self.image()?)?, text(&self.dir)?]).map(drop)
+    fn own(&self) -> Result<&Own> {
+        self.own.as_ref().context("the disk is a plain directory")
     }
 
     /// Notes what the disk holds at this moment: what was not flushed is not in it.
     pub(crate) fn copy(&self) -> Result<PathBuf> {
-        let image = self.image()?;
+        let image = &self.own()?.image;
         let copy = image.with_extension("copy");
         run("cp", &["--sparse=always", text(image)?, text(&copy)?])?;
         Ok(copy)
@@ -66,17 +81,17 @@ impl Disk {
 
     /// Goes on with a copy, as after a power loss when it was taken. Nobody may use the disk.
     pub(crate) fn replace(&self, copy: &Path) -> Result<()> {
-        run("umount", &[text(&self.dir)?])?;
-        std::fs::rename(copy, self.image()?)?;
-        self.mount()
+        let own = self.own()?;
+        self.layer.as_ref().map_or(Ok(()), Layer::unmount)?;
+        run("umount", &[text(&own.mounted)?])?;
+        std::fs::rename(copy, &own.image)?;
+        own.mount()?;
+        self.layer.as_ref().map_or(Ok(()), Layer::mount)
     }
 
     /// Leaves no byte free; gives how many were taken.
     pub(crate) fn fill(&self) -> Result<u64> {
-        if !self.is_own() {
-            bail!("a shared disk is not filled");
-        }
-        let filler = File::create(self.filler())?;
+        let filler = File::create(self.filler()?)?;
         let mut taken = 0;
         for piece in FILLER_BYTES {
             loop {
@@ -98,18 +113,25 @@ impl Disk {
 
     /// Takes [`Self::fill`] back.
     pub(crate) fn clear(&self) -> Result<()> {
-        std::fs::remove_file(self.filler()).context("clear the disk")
+        std::fs::remove_file(self.filler()?).context("clear the disk")
     }
 
-    fn filler(&self) -> PathBuf {
-        self.dir.join("filler")
+    fn filler(&self) -> Result<PathBuf> {
+        Ok(self.own()?.mounted.join("filler"))
+    }
+}
+
+impl Own {
+    fn mount(&self) -> Result<()> {
+        run("mount", &["-o", "loop", text(&self.image)?, text(&self.mounted)?]).map(drop)
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if self.is_own()
-            && let Ok(dir) = text(&self.dir)
+        drop(self.layer.take());
+        if let Some(own) = &self.own
+            && let Ok(dir) = text(&own.mounted)
         {
             let _ = run("umount", &["-l", dir]);
         }

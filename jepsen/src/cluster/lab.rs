@@ -4,11 +4,14 @@
 //! with the run's prefix, which carries the pid of its owner.
 
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use quipu_runtime::Rng;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::command::{is_there, run};
+use super::packets::{Packets, Treatment};
 
 /// Where names of namespaces begin; the owner's pid follows.
 const PREFIX: &str = "quipu-chaos-";
@@ -62,9 +65,9 @@ impl Lab {
         missing.map(|_| "ip, nsenter, unshare and mkfs.ext4 are needed")
     }
 
-    /// Whether packets can be dropped by chance.
+    /// Whether packets can be dropped, held, spoiled and repeated.
     #[must_use]
-    pub fn has_loss() -> bool {
+    pub fn has_iptables() -> bool {
         is_there("iptables")
     }
 
@@ -116,14 +119,29 @@ impl Lab {
         format!("{}-{node}", self.prefix)
     }
 
+    /// The file that stands for a node's network.
+    pub(super) fn space_file(&self, node: u64) -> PathBuf {
+        Path::new("/run/netns").join(self.space(node))
+    }
+
     /// Words before a command that is to run at a node.
     #[must_use]
     pub fn at(&self, node: u64) -> Vec<String> {
-        vec![
-            "nsenter".to_owned(),
-            format!("--net=/run/netns/{}", self.space(node)),
-            "--".to_owned(),
-        ]
+        let net = format!("--net={}", self.space_file(node).display());
+        vec!["nsenter".to_owned(), net, "--".to_owned()]
+    }
+
+    /// Does this to packets from a node to the others until it is ended.
+    pub(crate) fn treat(&self, node: u64, treatment: Treatment, rng: Rng) -> Result<Packets> {
+        let packets = Packets::treat(&self.space_file(node), treatment, rng)?;
+        self.divert(node, true)?;
+        Ok(packets)
+    }
+
+    /// Takes [`Self::treat`] back.
+    pub(crate) fn untreat(&self, node: u64, packets: Packets) -> Result<()> {
+        self.divert(node, false)?;
+        packets.stop()
     }
 
     /// Packets from one to the other vanish from now on, those of open connections too: they are
@@ -184,12 +202,57 @@ impl Lab {
         self.inside(node, &words.concat())
     }
 
+    /// Hands packets from a node to the others over to the suite, or no more.
+    pub(super) fn divert(&self, node: u64, is_on: bool) -> Result<()> {
+        self.inside(node, &["iptables", "-F", "OUTPUT"])?;
+        let queue = ["-j", "NFQUEUE", "--queue-num", "0", "--queue-bypass"];
+        for other in (1..=self.nodes).filter(|other| is_on && *other != node) {
+            let to = address(other)?.to_string();
+            let rule = ["iptables", "-A", "OUTPUT", "-d", &to, "-p", "tcp"];
+            self.inside(node, &[&rule[..], &queue].concat())?;
+        }
+        Ok(())
+    }
+
+    /// Sends this share of the packets from a node to the others twice, or none again.
+    ///
+    /// # Errors
+    /// When the command is refused.
+    pub fn repeat(&self, node: u64, percent: Option<u64>) -> Result<()> {
+        self.inside(node, &["iptables", "-t", "mangle", "-F", "OUTPUT"])?;
+        let Some(percent) = percent else { return Ok(()) };
+        let share = format!("0.{percent:02}");
+        let by_chance = ["-m", "statistic", "--mode", "random", "--probability", &share];
+        for other in (1..=self.nodes).filter(|other| *other != node) {
+            let to = address(other)?.to_string();
+            let rule = ["iptables", "-t", "mangle", "-A", "OUTPUT", "-d", &to];
+            let twice = ["-j", "TEE", "--gateway", &to];
+            self.inside(node, &[&rule[..], &by_chance, &twice].concat())?;
+        }
+        Ok(())
+    }
+
+    /// How many packets a node sent twice since [`Self::repeat`].
+    ///
+    /// # Errors
+    /// When the command is refused.
+    pub fn repeated(&self, node: u64) -> Result<u64> {
+        let shown = self.output(node, &["iptables", "-t", "mangle", "-nvxL", "OUTPUT"])?;
+        let rules = shown.lines().filter(|line| line.contains("TEE"));
+        let counts = rules.filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(counts.sum())
+    }
+
     fn inside(&self, node: u64, words: &[&str]) -> Result<()> {
+        self.output(node, words).map(drop)
+    }
+
+    fn output(&self, node: u64, words: &[&str]) -> Result<String> {
         let before = self.at(node);
         let (program, rest) = before.split_first().context("there are words before")?;
         let rest: Vec<&str> =
             rest.iter().map(String::as_str).chain(words.iter().copied()).collect();
-        run(program, &rest).map(drop)
+        run(program, &rest)
     }
 }
 

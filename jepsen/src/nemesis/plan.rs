@@ -39,7 +39,7 @@ impl Plan {
         let mut steps: Vec<Step> = Vec::new();
         let end = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_sub(CALM_LAST_MS);
         let mut at = CALM_FIRST_MS + rng.below(2_000);
-        let mut bag: Vec<Kind> = Vec::new();
+        let (mut bag, mut busy): (Vec<Kind>, u64) = (Vec::new(), 0);
         while at < end && !kinds.is_empty() {
             if bag.is_empty() {
                 bag = kinds.to_vec();
@@ -47,10 +47,11 @@ impl Plan {
             let kind = bag.swap_remove(index(&mut rng, bag.len()));
             let until = (at + lasts_ms(kind, &mut rng)).min(end + CALM_LAST_MS / 2);
             let step = Step { kind, at: ms(at), until: ms(until), seed: rng.next_u64() };
-            let follows = steps.last().is_some_and(|before| before.until > step.at);
+            let follows = steps.iter().any(|before| before.until > step.at);
             steps.push(step);
             let overlaps = !follows && !kind.is_for_all() && rng.below(4) == 0;
-            at = if overlaps { at + (until - at) / 2 } else { until + pause_ms(&mut rng) };
+            busy = busy.max(until);
+            at = if overlaps { at + (until - at) / 2 } else { busy + pause_ms(&mut rng) };
         }
         let alone: Vec<Step> = steps.clone();
         steps.retain(|step| fits(step, &alone));
@@ -77,6 +78,13 @@ fn lasts_ms(kind: Kind, rng: &mut Rng) -> u64 {
     let (least, most) = match kind {
         Kind::KillOne | Kind::KillLeader | Kind::KillAll => (500, 5_000),
         Kind::PowerOne | Kind::PowerAll | Kind::Rolling => (500, 2_000),
+        Kind::LostWrites | Kind::LostWritesAll => (500, 2_000),
+        Kind::TornWrites | Kind::TornWritesAll => (500, 2_000),
+        // What these do takes its time.
+        Kind::Swapped => (3_000, 6_000),
+        Kind::PartKill => (8_000, 12_000),
+        Kind::Wiped | Kind::ClockStrobe => (12_000, 15_000),
+        Kind::RotJournal | Kind::RotSegment | Kind::RotIndex | Kind::RotTable => (7_000, 14_000),
         // Longer than an election, which takes two seconds at most.
         _ => (3_000, 8_000),
     };

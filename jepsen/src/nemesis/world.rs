@@ -1,10 +1,12 @@
 //! What a fault acts on, and whom it picks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use quipu_runtime::Rng;
 
+use super::Remarks;
 use crate::cluster::{Cluster, Lab};
 
 /// What a fault acts on.
@@ -18,6 +20,8 @@ pub(crate) struct World<'a> {
     pub(super) out: &'a BTreeSet<u64>,
     /// Chance.
     pub(super) rng: Rng,
+    /// What is to be said at the end.
+    pub(super) remarks: &'a mut Remarks,
 }
 
 impl World<'_> {
@@ -42,6 +46,33 @@ impl World<'_> {
             Some((node, _)) => Ok(*node),
             None => self.any(),
         }
+    }
+
+    /// Notes how a node ended that was excused to.
+    pub(super) fn note_end(&mut self, node: u64) -> Result<()> {
+        let end = self.cluster.node(node)?.end();
+        self.remarks.notes.push(format!("node {node} ended: {end}"));
+        Ok(())
+    }
+
+    /// A node was started on something it must not run on: it must end by itself, and fail.
+    pub(super) async fn must_refuse(
+        &mut self,
+        node: u64,
+        what: &str,
+        wait: Duration,
+    ) -> Result<()> {
+        let process = self.cluster.node(node)?;
+        let has_ended = process.ends_within(wait).await;
+        let has_failed = has_ended && process.ended.is_some_and(|status| !status.success());
+        let end = process.end();
+        if has_failed {
+            self.remarks.notes.push(format!("node {node} refused {what}: {end}"));
+        } else {
+            let how = if has_ended { "ended well on" } else { "runs on" };
+            self.remarks.deaths.push(format!("node {node} {how} {what}: {end}"));
+        }
+        Ok(())
     }
 
     /// The network.

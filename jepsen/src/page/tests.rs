@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::checker::Checker;
+use crate::checker::{Checker, Report};
+use crate::figures::Figures;
 use crate::history::Reader;
 
 const SECOND: u64 = 1_000_000_000;
@@ -58,12 +59,19 @@ fn the_course_counts_answers_and_measures_faults_and_leaders() {
     assert_eq!(course.end, 4 * SECOND);
 }
 
+fn outcome(text: &str, report: Report) -> Outcome {
+    let figures = Figures::read(reader(text)).unwrap();
+    let (dir, none) = (PathBuf::from("runs/1"), Vec::new);
+    Outcome { dir, seed: 1, seconds: 4, report, figures, deaths: none(), notes: none() }
+}
+
 #[test]
 fn the_page_is_whole_stands_alone_and_escapes_what_it_shows() {
     let text = history();
     let report = Checker::check(reader(&text)).unwrap();
     let deaths = vec!["node 2 ended by itself: <panic>".to_owned()];
-    let outcome = Outcome { dir: PathBuf::from("runs/1"), seed: 1, report, deaths };
+    let notes = vec!["node 3 refused an empty disk".to_owned()];
+    let outcome = Outcome { deaths, notes, ..outcome(&text, report) };
     let page = render(&Course::read(reader(&text)).unwrap(), &outcome);
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</body></html>\n"));
     assert_eq!(page.matches("<svg").count(), 3);
@@ -71,6 +79,7 @@ fn the_page_is_whole_stands_alone_and_escapes_what_it_shows() {
     assert!(page.contains("a &lt;run&gt; &amp; more") && page.contains("&lt;panic&gt;"));
     assert!(!page.contains("<run>") && !page.contains("http"), "nothing is loaded");
     assert!(page.contains("class=\"invalid\">invalid<"), "a node that ended by itself");
+    assert!(page.contains("excused: node 3 refused an empty disk"));
     assert!(page.contains("kill-one: nodes 1, 1.0 s to 3.0 s"), "{page}");
     assert!(page.contains("unknown because 1 records were acknowledged, 9 are asked for"));
 }
@@ -79,7 +88,7 @@ fn the_page_is_whole_stands_alone_and_escapes_what_it_shows() {
 fn an_empty_history_still_gives_a_page() {
     let text = "{\"at\":0,\"process\":0,\"event\":{\"start\":{\"version\":1,\"name\":\"none\"}}}\n";
     let report = Checker::check(reader(text)).unwrap();
-    let outcome = Outcome { dir: PathBuf::new(), seed: 1, report, deaths: Vec::new() };
+    let outcome = outcome(text, report);
     let page = render(&Course::read(reader(text)).unwrap(), &outcome);
     assert!(page.contains("class=\"unknown\">unknown<") && page.contains("None."));
 }

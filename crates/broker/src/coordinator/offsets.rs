@@ -108,7 +108,17 @@ impl Broker {
             self.check_topics(&offsets, deadline).await?;
         }
         let commit = Command::Commit { group, member, offsets };
-        match self.propose_group(&shard, &commit, deadline).await? {
+        quipu_failpoint::hit("broker.commit.propose.before");
+        let proposed = self.propose_group(&shard, &commit, deadline);
+        let outcome = if quipu_failpoint::is_planted("plant.commit.before-replication") {
+            // Handed over by the first poll; nobody waits for what becomes of it.
+            drop(tokio::time::timeout(std::time::Duration::ZERO, proposed).await);
+            Outcome::Committed { refused: BTreeMap::new() }
+        } else {
+            proposed.await?
+        };
+        quipu_failpoint::hit("broker.commit.answer.before");
+        match outcome {
             Outcome::Committed { mut refused } => Ok(command
                 .positions
                 .iter()

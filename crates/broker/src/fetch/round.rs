@@ -102,6 +102,12 @@ impl<R: Readable> Reader<R> {
             self.is_full = true;
             return Ok(0);
         }
+        let second = self.next.plus(1);
+        if second < self.seen.high_watermark()
+            && quipu_failpoint::is_planted("plant.fetch.one-late")
+        {
+            self.next = second;
+        }
         let mut read = 0;
         for batch in self.source.read(self.next, limit.max(1))? {
             let is_owed = is_first && read == 0;

@@ -31,10 +31,10 @@ impl Consensus {
             return answer.map_err(|_| CallError::Deadline)?.map_err(CallError::Refused);
         }
         let link = self.peers.peer(node).and_then(|peer| peer.link());
-        let channel = link.ok_or(CallError::Unreachable { node })?.channel();
+        let carrier = link.ok_or(CallError::Unreachable { node })?.carrier();
         let hello = Some(wire::to_hello(&self.peers.hello(node)));
         let request = proto::CallRequest { hello, kind, payload };
-        let mut client = transport::client(channel);
+        let mut client = transport::client(carrier);
         let reply = deadline.timeout(clock, client.call(request)).await;
         match reply.map_err(|_| CallError::Deadline)? {
             Ok(reply) => match reply.into_inner().result {
@@ -68,7 +68,7 @@ impl Consensus {
             return Err(ProposeError::TooLarge { bytes: command.len(), max: COMMAND_BYTES_MAX });
         }
         let link = self.peers.peer(node).and_then(|peer| peer.link());
-        let channel = link.ok_or(ProposeError::NotLeader { leader: None })?.channel();
+        let carrier = link.ok_or(ProposeError::NotLeader { leader: None })?.carrier();
         let clock = self.peers.clock();
         let timeout_ms = u32::try_from(deadline.remaining(clock).as_millis()).unwrap_or(u32::MAX);
         let request = proto::ForwardRequest {
@@ -77,7 +77,7 @@ impl Consensus {
             command,
             timeout_ms,
         };
-        let mut client = transport::client(channel);
+        let mut client = transport::client(carrier);
         let reply = deadline.timeout(clock, client.forward(request)).await;
         match reply.map_err(|_| ProposeError::Deadline)? {
             Ok(reply) => from_forwarded(reply.into_inner()),

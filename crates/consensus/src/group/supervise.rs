@@ -30,6 +30,7 @@ pub(crate) async fn supervise(group: Group, peers: Arc<Peers>, fatal: Fatal) {
         }
         let is_rising = publish(&group, &metrics, &peers);
         let changed = tokio::select! {
+            biased;
             changed = server.changed() => changed,
             changed = data.changed(), if is_rising => changed,
         };

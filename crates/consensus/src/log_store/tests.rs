@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine, SnapshotMeta};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{RaftLogReader, StorageError};
@@ -167,4 +168,27 @@ fn a_snapshot_is_installed_after_what_the_journal_was_handed_before() {
         install.await.expect("installed");
         assert!(checkpoint.exists());
     });
+}
+
+/// Or it might be given again to another candidate of the same term.
+#[test]
+fn a_vote_is_on_the_disk_when_it_is_answered() {
+    let disk = quipu_disk::FaultyDisk::new(1, quipu_disk::Faults::default());
+    let open = |disk: Arc<dyn quipu_disk::Disk>| {
+        let config = Config { file_bytes: 1 << 20, ..Config::default() };
+        let on_fatal = Arc::new(|reason: String| panic!("{reason}"));
+        let opened = Journal::open_stepped(disk, "/journal".into(), config, on_fatal);
+        let journal = opened.expect("a journal opens").0;
+        let log = LogStore::open(journal.group(ShardId::new(1))).expect("a group");
+        (journal, log)
+    };
+    let (journal, mut log) = open(Arc::new(disk.clone()));
+    let vote = RaftVote::new(7, 3);
+    let mut saving = Box::pin(log.save_vote(&vote));
+    assert!(saving.as_mut().now_or_never().is_none(), "answered before it is flushed");
+    while journal.step() {}
+    saving.now_or_never().expect("answered once it is").expect("saved");
+    let (_survivor, mut log) = open(Arc::new(disk.power_cut()));
+    let read = log.read_vote().now_or_never().expect("it does not wait");
+    assert_eq!(read.expect("read"), Some(vote));
 }

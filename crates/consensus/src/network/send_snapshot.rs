@@ -39,13 +39,13 @@ pub(super) async fn send(
     offer: Offer,
 ) -> Result<RaftVote, String> {
     let address = peers.address(node).ok_or("the node has no known address")?;
-    let channel = transport::connect(&address, peers.config()).await?;
+    let carrier = peers.connect(address).await?;
     let manifest = offer.source.manifest();
     let begin = Part::Begin(begin(peers, node, target, &offer, manifest.len()));
     let opening = std::iter::once(begin).chain(pieces(manifest).map(Part::Manifest));
     let (parts, queue) = mpsc::channel(CHUNKS_AHEAD);
     let all = futures::stream::iter(opening.map(part)).chain(ReceiverStream::new(queue));
-    let answers = transport::client(channel).install_snapshot(all).await;
+    let answers = transport::client(carrier).install_snapshot(all).await;
     let mut answers = answers.map_err(|status| status.message().to_owned())?.into_inner();
     let Answer::Have(have) = next(&mut answers).await? else {
         return Err("the receiver did not say what it has".to_owned());
@@ -109,7 +109,9 @@ async fn push_chunks(
         let (chunk, next) = read.map_err(|error| error.to_string())?;
         cursor = next;
         let Some(chunk) = chunk else { break };
+        quipu_failpoint::hit("consensus.snapshot.send.before");
         push(parts, Part::Chunk(chunk)).await?;
+        quipu_failpoint::hit("consensus.snapshot.send.after");
     }
     push(parts, Part::End(proto::SnapshotEnd {})).await
 }

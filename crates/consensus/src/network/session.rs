@@ -56,15 +56,18 @@ fn lock(acked: &Mutex<Acked>) -> MutexGuard<'_, Acked> {
 }
 
 impl<S> Session<S> {
+    /// Begins a session; gives the requests back when the link is closed.
     pub(super) fn open(
         link: Arc<Link>,
         client: &Client,
         patience: Duration,
         input: S,
-    ) -> Result<Self, Disconnected> {
+    ) -> Result<Self, S> {
         let session = link.number();
         let (sender, answers) = mpsc::channel(limits::PEER_APPENDS_IN_FLIGHT_MAX + 1);
-        link.open_session(session, sender)?;
+        if link.open_session(session, sender).is_err() {
+            return Err(input);
+        }
         Ok(Self {
             input: Some(input),
             link,
@@ -151,7 +154,15 @@ where
         }
         loop {
             match this.answers.poll_recv(cx) {
-                Poll::Ready(Some(answer)) => return Poll::Ready(Some(this.settle(answer))),
+                Poll::Ready(Some(answer)) => {
+                    let settled = this.settle(answer);
+                    let is_told = settled.as_ref().is_ok_and(Result::is_ok)
+                        && quipu_failpoint::is_planted("plant.quorum.not-awaited");
+                    if is_told {
+                        continue;
+                    }
+                    return Poll::Ready(Some(settled));
+                }
                 Poll::Ready(None) => {
                     return Poll::Ready(Some(Err(this.fail("the connection broke"))));
                 }
@@ -165,6 +176,10 @@ where
                 Poll::Ready(Some(request)) => {
                     if let Err(gone) = this.send(&request) {
                         return Poll::Ready(Some(Err(this.fail(gone))));
+                    }
+                    if quipu_failpoint::is_planted("plant.quorum.not-awaited") {
+                        let last = request.entries.last().map(|entry| entry.log_id);
+                        return Poll::Ready(Some(Ok(Ok(last.or(request.prev_log_id)))));
                     }
                 }
                 Poll::Ready(None) => {

@@ -29,7 +29,9 @@ const WORDS_SHOWN: usize = 3;
 impl Group {
     /// A new epoch: a new target, and what is free goes to whom it is meant for.
     pub(super) fn change(&mut self, now: TimestampMs, words: Vec<String>) {
-        self.epoch = self.epoch.next();
+        if !quipu_failpoint::is_planted("plant.group.epoch-kept") {
+            self.epoch = self.epoch.next();
+        }
         self.rebalances += 1;
         self.target = assignor::assign(self.assignor(), &self.members, &self.topics, &self.target);
         self.revoke();
@@ -47,7 +49,10 @@ impl Group {
         let is_away = |id: &MemberId| self.members.get(id).is_some_and(Member::is_away);
         self.owners.retain(|partition, owner| match self.target.get(partition) {
             // Whoever is away has stopped reading, and is not there to say so.
-            Some(meant) => *meant == owner.member || !is_away(&owner.member),
+            Some(meant) => {
+                let waits = !quipu_failpoint::is_planted("plant.group.granted-early");
+                *meant == owner.member || waits && !is_away(&owner.member)
+            }
             // It is gone, or nobody is to read it.
             None => false,
         });

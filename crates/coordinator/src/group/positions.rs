@@ -52,7 +52,8 @@ impl Group {
                 self.empty_since = Some(now);
             }
             Some(Committer { member, epoch }) => {
-                if !self.members.contains_key(member) {
+                let is_unfenced = quipu_failpoint::is_planted("plant.commit.unfenced");
+                if !self.members.contains_key(member) && !is_unfenced {
                     let (group, member) = (name.clone(), member.to_string());
                     return Err(Refusal::UnknownMember { group, member });
                 }
@@ -66,7 +67,8 @@ impl Group {
             if let Some(Committer { member, epoch }) = member {
                 let owner = self.owners.get(&partition);
                 let owns = |owner: &&Owner| owner.member == *member && owner.since <= *epoch;
-                if owner.filter(owns).is_none() {
+                let is_fenced = !quipu_failpoint::is_planted("plant.commit.unfenced");
+                if owner.filter(owns).is_none() && is_fenced {
                     let (member, epoch) = (member.clone(), *epoch);
                     refused.insert(partition, Refusal::NotOwner { partition, member, epoch });
                     continue;

@@ -1,8 +1,10 @@
 //! Names of files and folders: what processes see, and what a power cut would leave.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use quipu_runtime::Rng;
@@ -23,7 +25,9 @@ enum Change {
     Rename { source: PathBuf, target: PathBuf, node: Node },
 }
 
-type Tree = BTreeMap<PathBuf, Node>;
+/// By the bytes of the path: parents sort before their children, and nothing is taken apart to
+/// compare.
+type Tree = BTreeMap<OsString, Node>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
@@ -34,11 +38,11 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn contains(&self, path: &Path) -> bool {
-        is_root(path) || self.seen.contains_key(path)
+        is_root(path) || self.seen.contains_key(path.as_os_str())
     }
 
     pub(super) fn file(&self, path: &Path) -> io::Result<InodeId> {
-        match self.seen.get(path) {
+        match self.seen.get(path.as_os_str()) {
             Some(Node::File(id)) => Ok(*id),
             Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
@@ -58,14 +62,14 @@ impl Names {
     }
 
     pub(super) fn list(&self, path: &Path) -> io::Result<Vec<(String, Node)>> {
-        if !is_root(path) && self.seen.get(path) != Some(&Node::Dir) {
+        if !is_root(path) && self.seen.get(path.as_os_str()) != Some(&Node::Dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let inside = self.seen.iter().filter(|(child, _)| child.parent() == Some(path));
-        Ok(inside
+        let below = below(&self.seen, path).filter(|(child, _)| child.parent() == Some(path));
+        Ok(below
             .map(|(child, node)| {
                 let name = child.file_name().expect("a child has a name");
-                (name.to_string_lossy().into_owned(), *node)
+                (name.to_string_lossy().into_owned(), node)
             })
             .collect())
     }
@@ -80,7 +84,7 @@ impl Names {
 
     fn create_node(&mut self, path: &Path, node: Node) -> io::Result<()> {
         self.check_parent(path)?;
-        if self.seen.contains_key(path) {
+        if self.seen.contains_key(path.as_os_str()) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         self.record(Change::Set { path: path.to_owned(), node });
@@ -89,18 +93,18 @@ impl Names {
 
     pub(super) fn create_dir_all(&mut self, path: &Path) -> io::Result<()> {
         for folder in path.ancestors().filter(|folder| !is_root(folder)) {
-            match self.seen.get(folder) {
+            match self.seen.get(folder.as_os_str()) {
                 Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
                 Some(Node::Dir) | None => {}
             }
-            self.seen.insert(folder.to_owned(), Node::Dir);
-            self.durable.insert(folder.to_owned(), Node::Dir);
+            self.seen.insert(folder.into(), Node::Dir);
+            self.durable.insert(folder.into(), Node::Dir);
         }
         Ok(())
     }
 
     pub(super) fn rename(&mut self, source: &Path, target: &Path) -> io::Result<()> {
-        let node = *self.seen.get(source).ok_or(io::ErrorKind::NotFound)?;
+        let node = *self.seen.get(source.as_os_str()).ok_or(io::ErrorKind::NotFound)?;
         self.check_parent(target)?;
         let (source, target) = (source.to_owned(), target.to_owned());
         if node == Node::Dir {
@@ -117,14 +121,12 @@ impl Names {
     }
 
     pub(super) fn remove_dir_all(&mut self, path: &Path) -> io::Result<()> {
-        if self.seen.get(path) != Some(&Node::Dir) {
+        if self.seen.get(path.as_os_str()) != Some(&Node::Dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let doomed: Vec<(PathBuf, Node)> = self
-            .seen
-            .iter()
+        let doomed: Vec<(PathBuf, Node)> = below(&self.seen, path)
             .filter(|(child, _)| child.starts_with(path))
-            .map(|(child, node)| (child.clone(), *node))
+            .map(|(child, node)| (child.to_owned(), node))
             .collect();
         for (path, node) in doomed.into_iter().rev() {
             self.record(Change::Clear { path, node });
@@ -219,18 +221,18 @@ impl Change {
     fn apply(&self, tree: &mut Tree) {
         match self {
             Self::Set { path, node } => {
-                tree.insert(path.clone(), *node);
+                tree.insert(path.into(), *node);
             }
             Self::Clear { path, node } => {
-                if tree.get(path) == Some(node) {
-                    tree.remove(path);
+                if tree.get(path.as_os_str()) == Some(node) {
+                    tree.remove(path.as_os_str());
                 }
             }
             Self::Rename { source, target, node } => {
-                if tree.get(source) == Some(node) {
-                    tree.remove(source);
+                if tree.get(source.as_os_str()) == Some(node) {
+                    tree.remove(source.as_os_str());
                 }
-                tree.insert(target.clone(), *node);
+                tree.insert(target.into(), *node);
                 if *node == Node::Dir {
                     move_children(tree, source, target);
                 }
@@ -239,10 +241,19 @@ impl Change {
     }
 }
 
+/// The names that begin with a path's bytes: all below it, and some beside it.
+fn below<'a>(tree: &'a Tree, path: &Path) -> impl Iterator<Item = (&'a Path, Node)> {
+    let prefix = path.as_os_str().as_encoded_bytes();
+    tree.range::<OsStr, _>((Bound::Included(path.as_os_str()), Bound::Unbounded))
+        .take_while(move |(child, _)| child.as_encoded_bytes().starts_with(prefix))
+        .map(|(child, node)| (Path::new(child), *node))
+}
+
 fn move_children(tree: &mut Tree, source: &Path, target: &Path) {
-    for (mut path, node) in mem::take(tree) {
+    for (path, node) in mem::take(tree) {
+        let mut path = PathBuf::from(path);
         rebase(&mut path, source, target);
-        tree.insert(path, node);
+        tree.insert(path.into(), node);
     }
 }
 
@@ -259,9 +270,9 @@ fn rebase(path: &mut PathBuf, source: &Path, target: &Path) {
 fn drop_orphans(tree: &mut Tree) {
     // Parents sort before their children.
     for path in tree.keys().cloned().collect::<Vec<_>>() {
-        let has_parent = path
-            .parent()
-            .is_none_or(|parent| is_root(parent) || tree.get(parent) == Some(&Node::Dir));
+        let has_parent = Path::new(&path).parent().is_none_or(|parent| {
+            is_root(parent) || tree.get(parent.as_os_str()) == Some(&Node::Dir)
+        });
         if !has_parent {
             tree.remove(&path);
         }

@@ -49,6 +49,7 @@ impl Replay {
     pub(crate) fn frame(&mut self, frame: Frame<'_>) -> Result<(), Damage> {
         let Frame { header, payload } = frame;
         let (shard, id) = (header.subject.shard, header.subject.id);
+        start::check_index(id.index)?;
         match header.subject.kind {
             Kind::Start => self.restate(header.place.file, payload)?,
             Kind::Entry => {

@@ -69,10 +69,12 @@ impl Writer {
     pub(super) fn roll(&mut self) -> io::Result<()> {
         self.write()?;
         self.flush()?;
+        quipu_failpoint::hit("journal.roll.before");
         // Without a mark at the end: nobody flushed that.
         self.ledger.seal(self.active.id, self.active.durable);
         self.active = Active::new(self.preparer.take()?);
         self.start_file();
+        quipu_failpoint::hit("journal.roll.after");
         Ok(())
     }
 
@@ -89,7 +91,9 @@ impl Writer {
         if bytes == 0 {
             return Ok(());
         }
+        quipu_failpoint::hit("journal.write.before");
         self.encoder.write(&*self.active.file, self.active.written)?;
+        quipu_failpoint::hit("journal.write.after");
         self.active.written += bytes;
         self.active.awaited = self.active.written;
         self.unflushed_since.get_or_insert_with(Clock::thread_instant);
@@ -104,7 +108,14 @@ impl Writer {
             return Ok(());
         }
         let started = Clock::thread_instant();
-        self.active.file.sync_data()?;
+        quipu_failpoint::hit("journal.flush.before");
+        if !quipu_failpoint::is_planted("plant.journal.flush-skipped") {
+            let flushed = self.active.file.sync_data();
+            if !quipu_failpoint::is_planted("plant.journal.flush-error-ignored") {
+                flushed?;
+            }
+        }
+        quipu_failpoint::hit("journal.flush.after");
         crate::metrics::flushed(started.elapsed());
         self.shared.counters.flushes.fetch_add(1, Ordering::Relaxed);
         self.active.durable = self.active.written;
@@ -120,10 +131,12 @@ impl Writer {
         if free.is_empty() {
             return;
         }
+        quipu_failpoint::hit("journal.purge.before");
         for id in &free {
             self.shared.files.remove(*id);
         }
         self.preparer.recycle(free);
+        quipu_failpoint::hit("journal.purge.after");
         self.count_files();
     }
 
@@ -142,6 +155,7 @@ impl Writer {
         let at = self.active.written;
         self.push(Subject::new(Kind::Mark, ShardId::default()), &Bytes::new());
         let bytes = self.encoder.bytes();
+        quipu_failpoint::hit("journal.mark.before");
         if let Err(error) = self.encoder.write(&*self.active.file, at) {
             let place = JournalPosition { file: self.active.id, byte: at };
             self.fail(format!("write journal mark at {place}: {error}"));

@@ -43,6 +43,7 @@ impl Writer {
         if is_durable && self.interval().is_some() {
             self.settle_flush();
         }
+        quipu_failpoint::hit("journal.callback.before");
         for (callback, result) in on_flushed {
             callback(result);
         }

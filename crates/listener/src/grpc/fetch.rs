@@ -97,7 +97,7 @@ fn command(context: &Context, request: v1::FetchRequest) -> Result<FetchCommand,
     })
 }
 
-fn positions(positions: &[v1::FetchPosition]) -> Result<Vec<FetchPosition>, Refusal> {
+pub(super) fn positions(positions: &[v1::FetchPosition]) -> Result<Vec<FetchPosition>, Refusal> {
     validate::count(positions.len(), "positions")?;
     let checked = positions.iter().enumerate().map(|(at, position)| {
         let topic = validate::topic_id(&position.topic_id, || format!("positions[{at}].topic_id"))?;
@@ -114,7 +114,7 @@ fn positions(positions: &[v1::FetchPosition]) -> Result<Vec<FetchPosition>, Refu
     checked.collect()
 }
 
-fn whole_bytes_max(bytes: u32) -> usize {
+pub(super) fn whole_bytes_max(bytes: u32) -> usize {
     match bytes {
         0 => BYTES_MAX_DEFAULT,
         bytes => validate::bytes(bytes).min(limits::FETCH_RESPONSE_BYTES_MAX),

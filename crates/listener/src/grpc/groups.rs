@@ -112,7 +112,7 @@ fn refused(refusal: GroupRefusal) -> v1::Error {
     error_map::error(&GroupError::Refused(refusal))
 }
 
-fn positions(offsets: &[v1::CommitOffset]) -> Result<Vec<CommitPosition>, Refusal> {
+pub(super) fn positions(offsets: &[v1::CommitOffset]) -> Result<Vec<CommitPosition>, Refusal> {
     validate::count(offsets.len(), "offsets")?;
     let checked = offsets.iter().enumerate().map(|(at, offset)| {
         let topic = validate::topic_id(&offset.topic_id, || format!("offsets[{at}].topic_id"))?;

@@ -52,21 +52,12 @@ pub(super) fn start(
 }
 
 /// Why a stream ends with an error.
-enum End {
-    Refused(Refusal),
-    Failed(GroupError),
-}
-
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<GroupError> for End {
-    fn from(error: GroupError) -> Self {
-        Self::Failed(error)
-    }
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Failed(#[from] GroupError),
 }
 
 struct MemberStream {
@@ -141,7 +132,7 @@ fn message(
     }
 }
 
-fn command(request: v1::JoinRequest, host: String) -> Result<JoinCommand, End> {
+pub(super) fn command(request: v1::JoinRequest, host: String) -> Result<JoinCommand, End> {
     let missing = || Refusal::malformed("subscription", "the first request names what to read");
     let asked = request.subscription.ok_or_else(missing)?;
     let instance = (!asked.instance_id.is_empty()).then_some(asked.instance_id);
@@ -169,7 +160,7 @@ fn bounded(text: String, field: &str) -> Result<String, Refusal> {
     Ok(text)
 }
 
-fn heartbeat(request: v1::JoinRequest) -> Result<Heartbeat, End> {
+pub(super) fn heartbeat(request: v1::JoinRequest) -> Result<Heartbeat, End> {
     let wanted = match &request.subscription {
         Some(asked) => Some(Wanted::new(&asked.topics, &asked.patterns)?),
         None => None,

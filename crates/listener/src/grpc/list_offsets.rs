@@ -21,7 +21,7 @@ pub(super) async fn handle(
     Ok(v1::ListOffsetsResponse { answers: answers.collect() })
 }
 
-fn queries(queries: &[v1::OffsetQuery]) -> Result<Vec<OffsetQuery>, Refusal> {
+pub(super) fn queries(queries: &[v1::OffsetQuery]) -> Result<Vec<OffsetQuery>, Refusal> {
     validate::count(queries.len(), "queries")?;
     let checked = queries.iter().enumerate().map(|(at, query)| {
         let topic = validate::topic_id(&query.topic_id, || format!("queries[{at}].topic_id"))?;

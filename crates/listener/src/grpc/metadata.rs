@@ -25,7 +25,7 @@ pub(super) async fn handle(
     })
 }
 
-fn filter(request: v1::MetadataRequest) -> Result<TopicFilter, Refusal> {
+pub(super) fn filter(request: v1::MetadataRequest) -> Result<TopicFilter, Refusal> {
     validate::count(request.names.len(), "names")?;
     validate::count(request.topic_ids.len(), "topic_ids")?;
     let ids = request.topic_ids.iter().enumerate();

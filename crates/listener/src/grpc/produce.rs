@@ -81,7 +81,7 @@ struct Taken {
 
 /// One batch's place in the answer.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     topic_id: Bytes,
     partition: u32,
     /// Why the batch was not handed on.
@@ -110,7 +110,7 @@ async fn take(context: &Context, request: v1::ProduceRequest) -> Result<Taken, R
 }
 
 /// How long the request may wait; 0 means the default.
-fn timeout(timeout_ms: u32) -> Duration {
+pub(super) fn timeout(timeout_ms: u32) -> Duration {
     match timeout_ms.min(limits::PRODUCE_TIMEOUT_MS_MAX) {
         0 => TIMEOUT_DEFAULT,
         ms => Duration::from_millis(u64::from(ms)),
@@ -119,7 +119,9 @@ fn timeout(timeout_ms: u32) -> Duration {
 
 /// The batches that are batches, and a place for each that came. Here bytes are doubted for the
 /// last time.
-fn check(batches: Vec<v1::ProduceBatch>) -> Result<(Vec<Slot>, Vec<ProduceEntry>), Refusal> {
+pub(super) fn check(
+    batches: Vec<v1::ProduceBatch>,
+) -> Result<(Vec<Slot>, Vec<ProduceEntry>), Refusal> {
     validate::count(batches.len(), "batches")?;
     let bytes = batches.iter().map(|batch| batch.records.len()).sum();
     validate::at_most(bytes, limits::PRODUCE_REQUEST_BYTES_MAX, "batches.records")?;

@@ -103,7 +103,11 @@ impl VersionFile {
             let path = path.to_owned();
             return Err(IdentityError::NewerFormat { path, found: any.format, known: FORMAT });
         }
-        serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))
+        let file: Self = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
+        if file.incarnation == Incarnation::new(u64::MAX) {
+            return Err(damaged("no start can follow its incarnation".to_owned()));
+        }
+        Ok(file)
     }
 }
 

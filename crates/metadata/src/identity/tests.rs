@@ -56,6 +56,19 @@ fn overwrite(disk: &FaultyDisk, text: &str) {
 }
 
 #[test]
+fn a_last_incarnation_is_damage() {
+    let disk = disk();
+    drop(open_as(&disk, 1).unwrap());
+    let written = content(&disk);
+    let (body, _) = written.rsplit_once("crc32c").unwrap();
+    let last = format!("\"incarnation\": {},", u64::MAX);
+    let body = body.replace("\"incarnation\": 1,", &last);
+    overwrite(&disk, &format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes())));
+    let refused = open_as(&disk, 1).unwrap_err().to_string();
+    assert!(refused.contains("no start can follow"), "{refused}");
+}
+
+#[test]
 fn every_start_is_counted_and_the_directory_stays_the_same() {
     let disk = disk();
     let first = open_as(&disk, 1).unwrap();

@@ -73,7 +73,13 @@ impl Core {
         image.slices = self.slices;
         image.founders = self.founders;
         image.nodes = self.nodes;
-        self.shards.into_iter().for_each(|(id, shard)| image.insert_shard(id, shard));
+        for (id, shard) in self.shards {
+            let mut nodes = shard.replicas.iter().map(|(_, node)| node);
+            if let Some(node) = nodes.find(|node| !image.nodes.contains_key(node)) {
+                return Err(InvalidRow(format!("shard {id} is on node {node}, which is not")));
+            }
+            image.insert_shard(id, shard);
+        }
         for topic in topics {
             let topic = topic?;
             if let Some(shard) = topic.partitions.iter().find(|id| !image.shards.contains_key(id)) {

@@ -149,6 +149,17 @@ fn a_missing_topic_row_is_noticed() {
     assert!(refused.to_string().contains("0 topics where there were 1"), "{refused}");
 }
 
+/// Choosing nodes for further shards would not know what to do with it.
+#[test]
+fn a_shard_on_an_unknown_node_is_noticed() {
+    let bench = Bench::new();
+    let mut state = bench.machine.state.clone();
+    assert!(stored::decode_state(&stored::encode_state(&state)).is_ok());
+    state.image.nodes.clear();
+    let refused = stored::decode_state(&stored::encode_state(&state)).unwrap_err();
+    assert!(refused.to_string().ends_with("shard 1 is on node 1, which is not"), "{refused}");
+}
+
 #[test]
 fn a_snapshot_replaces_what_a_lagging_node_has() {
     let mut ahead = Bench::new();

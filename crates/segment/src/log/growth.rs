@@ -103,10 +103,12 @@ impl SegmentLog {
             None => self.open_writer(at)?,
         };
         let slices: Vec<IoSlice<'_>> = tail.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        quipu_failpoint::hit("segment.append.before");
         writer
             .file
             .write_all_vectored_at(&slices, at)
             .map_err(|error| FileFailure::new("write", &writer.path, error))?;
+        quipu_failpoint::hit("segment.append.after");
         if writer.is_one_too_many() {
             Unflushed::Log(writer).flush(&self.shared.dir)
         } else {
@@ -120,6 +122,7 @@ impl SegmentLog {
         if mode == OpenMode::CreateNew {
             self.make_dir()?;
             self.is_dir_dirty = true;
+            quipu_failpoint::hit("segment.create.before");
         }
         let file = &self.active.file;
         file.open_for_writing(mode).map_err(|error| FileFailure::new("open", file.path(), error))
@@ -143,6 +146,7 @@ impl SegmentLog {
             let writer = self.open_writer(file_bytes);
             self.writer = Some(writer.map_err(|failure| self.stop(failure))?);
         }
+        quipu_failpoint::hit("segment.roll.before");
         let sealed = self.seal().map_err(|failure| self.stop(failure))?;
         self.unflushed.extend(self.writer.take().map(Unflushed::Log));
         if self.unflushed.len() > UNFLUSHED_MAX {
@@ -152,6 +156,7 @@ impl SegmentLog {
         let mut segments = self.shared.view.load().sealed.clone();
         segments.push(Arc::new(sealed));
         self.start_segment(segments, next);
+        quipu_failpoint::hit("segment.roll.after");
         metrics::count_sealed();
         Ok(())
     }

@@ -153,7 +153,11 @@ impl Layers {
         self.file_text(path, &text)
     }
 
-    fn file_text(mut self, path: &Path, text: &str) -> Result<Self, ConfigError> {
+    /// As [`Self::file`], with the file's text; errors name `path`.
+    ///
+    /// # Errors
+    /// Syntax errors and unknown keys, with file and line.
+    pub fn file_text(mut self, path: &Path, text: &str) -> Result<Self, ConfigError> {
         let table = DeTable::parse(text).map_err(|error| {
             let line = line_of(text, error.span().map_or(0, |span| span.start));
             ConfigError::Syntax {

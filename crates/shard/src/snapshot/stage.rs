@@ -36,6 +36,7 @@ impl Staged {
         let length = u32::try_from(chunk.len()).map_err(io::Error::other)?;
         self.file.write_all_at(&length.to_be_bytes(), self.end)?;
         self.file.write_all_at(chunk, self.end + 4)?;
+        quipu_failpoint::hit("shard.stage.write.after");
         self.end += 4 + u64::from(length);
         Ok(())
     }
@@ -43,8 +44,12 @@ impl Staged {
     /// Makes it durable: what is installed from it may be read back after the page cache gave
     /// it up.
     pub(crate) fn flush(&self) -> io::Result<()> {
+        quipu_failpoint::hit("shard.stage.flush.before");
         self.file.sync_all()?;
-        self.disk.sync_dir(&self.dir)
+        quipu_failpoint::hit("shard.stage.sync-dir.before");
+        self.disk.sync_dir(&self.dir)?;
+        quipu_failpoint::hit("shard.stage.sync-dir.after");
+        Ok(())
     }
 
     /// Reads it from the beginning.
@@ -57,6 +62,7 @@ impl Drop for Staged {
     /// Installed or given up: either way it is garbage now. What cannot be removed is removed at
     /// the next start.
     fn drop(&mut self) {
+        quipu_failpoint::hit("shard.stage.remove.before");
         if let Err(error) = self.disk.remove_dir_all(&self.dir) {
             tracing::warn!(dir = %self.dir.display(), %error, "staged snapshot is not removed");
         }

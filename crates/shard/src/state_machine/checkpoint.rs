@@ -31,7 +31,9 @@ impl ShardStateMachine {
     /// Flushes what changed, then writes every row in one batch: after a crash either the old
     /// checkpoint is there or the new one, never a mixture.
     pub(super) fn make_durable(&mut self, state: &AppliedState) -> Result<(), CheckpointError> {
+        quipu_failpoint::hit("shard.checkpoint.before");
         self.flush_changed()?;
+        quipu_failpoint::hit("shard.checkpoint.segments-flushed");
         let mut batch = WriteBatch::new();
         let mut changed = 0_usize;
         for (partition, hosted) in self.hosted.iter_mut().filter(|(_, hosted)| hosted.is_changed())
@@ -55,7 +57,9 @@ impl ShardStateMachine {
         let row = ShardRow::new(state, self.garbage.iter().copied().collect());
         batch.put(&Key::ShardCheckpoint(self.shard), row.encode());
         self.env.kv.write(batch)?;
+        quipu_failpoint::hit("shard.checkpoint.rows-written");
         self.env.kv.flush()?;
+        quipu_failpoint::hit("shard.checkpoint.rows-flushed");
         self.env.groups.write(Groups::note_durable);
         for hosted in self.hosted.values_mut().filter(|hosted| hosted.is_row_stale) {
             hosted.is_row_stale = false;
@@ -65,6 +69,7 @@ impl ShardStateMachine {
         self.env.debt.clear();
         self.env.metrics.checkpoint_partitions.record(count_f64(changed));
         self.remove_garbage();
+        quipu_failpoint::hit("shard.checkpoint.after");
         Ok(())
     }
 
@@ -104,7 +109,9 @@ impl ShardStateMachine {
             if !disk.exists(&dir) {
                 return false;
             }
+            quipu_failpoint::hit("shard.garbage.remove.before");
             let removed = disk.remove_dir_all(&dir);
+            quipu_failpoint::hit("shard.garbage.remove.after");
             if let Err(error) = &removed {
                 let dir = dir.display();
                 tracing::warn!(%dir, %error, "directory of a closed partition is not removed");

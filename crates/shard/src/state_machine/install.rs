@@ -30,7 +30,9 @@ impl ShardStateMachine {
     /// A view of every partition as applied so far.
     pub(super) fn snapshot_source(&mut self) -> Result<Arc<Source>, StateMachineError> {
         self.publish();
+        quipu_failpoint::hit("shard.snapshot.build.before");
         self.flush_changed().map_err(|error| failed("take snapshot of", self.shard, error))?;
+        quipu_failpoint::hit("shard.snapshot.build.after");
         let mut partitions = Vec::with_capacity(self.hosted.len());
         for (partition, hosted) in &mut self.hosted {
             partitions.push(source_partition(*partition, hosted)?);
@@ -50,8 +52,11 @@ impl ShardStateMachine {
     ) -> Result<(), StateMachineError> {
         self.publish();
         let Receiver { manifest, staged, .. } = receiver;
-        let groups = Groups::import(&manifest.groups)
+        let mut groups = Groups::import(&manifest.groups)
             .map_err(|error| failed("install snapshot of", self.shard, error))?;
+        if quipu_failpoint::is_planted("plant.groups.not-in-snapshot") {
+            groups = Groups::default();
+        }
         self.drop_strangers(&manifest);
         let mut reader = staged.reader();
         for (place, row) in (0_u32..).zip(&manifest.rows) {
@@ -60,10 +65,12 @@ impl ShardStateMachine {
         let is_at_end =
             reader.is_at_end().map_err(|error| failed("install snapshot of", self.shard, error))?;
         assert!(is_at_end, "the receiver let in only batches of partitions in the manifest");
+        quipu_failpoint::hit("shard.install.partitions-filled");
         self.env.groups.write(|table| table.replace(groups));
         self.is_group_touched = true;
         self.make_durable(state)
             .map_err(|error| failed("install snapshot of", self.shard, error))?;
+        quipu_failpoint::hit("shard.install.after");
         self.publish();
         self.env.metrics.snapshots_installed.increment(1);
         let (partitions, applied) = (manifest.rows.len(), state.applied.map(|id| id.to_string()));

@@ -27,7 +27,7 @@ impl SimFile {
         Self { file, path, area, witness }
     }
 
-    fn seen<T>(&self, call: &str, result: io::Result<T>) -> io::Result<T> {
+    fn seen<T>(&self, call: fmt::Arguments<'_>, result: io::Result<T>) -> io::Result<T> {
         self.witness.seen(call, &self.path, result)
     }
 
@@ -48,7 +48,12 @@ impl SimFile {
             }
             (Some(_) | None, _) => self.file.sync_data(),
         };
-        self.seen("flush", flushed)
+        self.seen(format_args!("flush"), flushed)
+    }
+
+    /// What stands for bytes in the trace.
+    fn digest(&self, bytes: &[u8]) -> u32 {
+        if self.witness.trace.is_silent() { 0 } else { crc32c::crc32c(bytes) }
     }
 
     fn is_write_lost(&self) -> bool {
@@ -59,13 +64,14 @@ impl SimFile {
     }
 
     fn write(&self, buf: &[u8], at: u64) -> io::Result<()> {
-        let call = format!("write {}+{} {:08x}", at, buf.len(), crc32c::crc32c(buf));
-        if self.is_write_lost() {
+        let written = if self.is_write_lost() {
             // Of the right length, with nothing in it.
-            let zeros = vec![0; buf.len()];
-            return self.seen(&call, self.file.write_all_at(&zeros, at));
-        }
-        self.seen(&call, self.file.write_all_at(buf, at))
+            self.file.write_all_at(&vec![0; buf.len()], at)
+        } else {
+            self.file.write_all_at(buf, at)
+        };
+        let digest = self.digest(buf);
+        self.seen(format_args!("write {at}+{} {digest:08x}", buf.len()), written)
     }
 }
 
@@ -76,8 +82,8 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let read = self.file.read_at(buf, at);
-        let found = read.as_ref().map_or(0, |count| crc32c::crc32c(&buf[..*count]));
-        self.seen(&format!("read {at}+{} {found:08x}", buf.len()), read)
+        let found = read.as_ref().map_or(0, |count| self.digest(&buf[..*count]));
+        self.seen(format_args!("read {at}+{} {found:08x}", buf.len()), read)
     }
 
     fn write_all_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
@@ -90,7 +96,7 @@ impl DiskFile for SimFile {
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.seen(&format!("cut to {bytes}"), self.file.set_len(bytes))
+        self.seen(format_args!("cut to {bytes}"), self.file.set_len(bytes))
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -1,0 +1,168 @@
+//! Every defect that can be planted, and who must find it.
+
+/// A defect.
+#[derive(Clone, Copy, Debug)]
+pub struct Plant {
+    /// Its name, as [`is_planted`](crate::is_planted) is called.
+    pub name: &'static str,
+    /// What the product does then.
+    pub does: &'static str,
+    /// Who must find it.
+    pub finder: Finder,
+    /// Which nodes have it.
+    pub nodes: Nodes,
+}
+
+/// Who finds a defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finder {
+    /// The chaos suite, drawing from these faults.
+    Chaos(&'static str),
+    /// Tests: their target (`lib`: those inside the crates), and a part of their names.
+    Test(&'static str, &'static str),
+}
+
+/// Which nodes have a defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// All of them.
+    Every,
+    /// The first: replicas differ then.
+    One,
+}
+
+const KILL: Finder = Finder::Chaos("kill");
+const CALM: Finder = Finder::Chaos("pause-one");
+const PARTITION: Finder = Finder::Chaos("isolate-leader,pause-leader");
+const POWER: Finder = Finder::Chaos("power");
+const MEMBERS: Finder = Finder::Chaos("clients,pause,kill");
+const SEGMENTS: Finder = Finder::Test("crash_points", "segments");
+const START: Finder = Finder::Test("bad_start", "");
+const INPUT: Finder = Finder::Test("bad_input", "");
+const JOURNAL: Finder = Finder::Test("journal", "a_failed_flush_fails_everything_after_it");
+const TERM: Finder = Finder::Test("lib", "a_restarted_leader_never_resumes_its_term");
+const VOTE: Finder = Finder::Test("lib", "a_vote_is_on_the_disk_when_it_is_answered");
+
+/// Every defect, in order of name.
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "plant.commit.before-replication",
+        does: "a commit is answered as soon as it is proposed",
+        finder: PARTITION,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.commit.unfenced",
+        does: "a commit is stored whoever sent it",
+        finder: MEMBERS,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.dedupe.lost-at-leader-change",
+        does: "a new leader knows no producer and takes any sequence",
+        finder: KILL,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.dedupe.lost-in-checkpoint",
+        does: "checkpoints and snapshots hold no producers",
+        finder: KILL,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.dedupe.new-offset",
+        does: "a retry is answered with the end of the log instead of its own offset",
+        finder: KILL,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.end.beyond-high-watermark",
+        does: "the latest offset is one too high",
+        finder: CALM,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.fetch.one-late",
+        does: "a fetch begins one record late",
+        finder: CALM,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.fetch.skips-at-boundary",
+        does: "a fetch leaves out the last batch of a sealed segment",
+        finder: SEGMENTS,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.group.epoch-kept",
+        does: "a rebalance keeps the group's epoch",
+        finder: MEMBERS,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.group.granted-early",
+        does: "a partition is given away before its owner let it go",
+        finder: MEMBERS,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.groups.not-in-snapshot",
+        does: "a snapshot brings no consumer groups",
+        finder: KILL,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.journal.damage-cut",
+        does: "damage in the middle of the journal is cut off with all behind it",
+        finder: START,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.journal.flush-error-ignored",
+        does: "a failed flush counts as done",
+        finder: JOURNAL,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.journal.flush-skipped",
+        does: "what is acknowledged was never flushed",
+        finder: POWER,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.leader.restored",
+        does: "a leader that was killed goes on in its term",
+        finder: TERM,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.producer.stale-epoch",
+        does: "a producer with an old epoch is let in",
+        finder: INPUT,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.quorum.not-awaited",
+        does: "a leader counts what it sent as flushed by the follower",
+        finder: PARTITION,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.read.without-quorum",
+        does: "a read asks nobody whether this node still leads",
+        finder: PARTITION,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.trim.ignored",
+        does: "one node answers that records are deleted and keeps them",
+        finder: KILL,
+        nodes: Nodes::One,
+    },
+    Plant {
+        name: "plant.vote.before-flush",
+        does: "a vote is answered before it is on the disk",
+        finder: VOTE,
+        nodes: Nodes::Every,
+    },
+];

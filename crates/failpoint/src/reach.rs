@@ -1,0 +1,52 @@
+//! What the code calls at the places.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fail::fail_point;
+
+/// Set once and for all by the first arming: until then a place costs two loads.
+static IS_ARMED: AtomicBool = AtomicBool::new(false);
+
+/// From now on places look whether they are meant.
+pub(crate) fn note_armed() {
+    IS_ARMED.store(true, Ordering::Release);
+}
+
+/// Passes a point: goes on, or ends here when it is armed.
+#[inline]
+pub fn hit(point: &str) {
+    // What an action gives back means nothing at a point.
+    let _ = is_armed() && evaluate(point);
+}
+
+/// Whether a defect is planted here.
+#[inline]
+#[must_use]
+pub fn is_planted(plant: &str) -> bool {
+    is_armed() && evaluate(plant)
+}
+
+#[inline]
+fn is_armed() -> bool {
+    crate::IS_BUILT_IN && {
+        arm_from_environment();
+        IS_ARMED.load(Ordering::Acquire)
+    }
+}
+
+/// Arms whoever reaches a place first: tests of a single crate have no command line.
+fn arm_from_environment() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Ok(words) = std::env::var(crate::VARIABLE) {
+            crate::arm(&words).expect("the variable names places and actions");
+        }
+    });
+}
+
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "the macro is empty"))]
+fn evaluate(place: &str) -> bool {
+    fail_point!(place, |_| true);
+    false
+}

@@ -1,0 +1,41 @@
+//! A cluster under a seed: what several nodes promise together (RELIABILITY §4.3, layer L1).
+//!
+//! Some nodes with some shards each, in one process and one thread, with simulated time. Consensus
+//! and openraft, the sessions between nodes, the journal, the shards' state machines, checkpoints,
+//! purges and snapshots are the real ones. The network carries the peer protocol's calls in memory
+//! (`net`), the disks are those of the storage simulator, and chance is the seed's (`entropy`).
+//!
+//! - What is checked, by `oracle` and `witness`: one leader per shard and term; all replicas apply
+//!   one log and come to the model's state, byte for byte; what was acknowledged is where it was
+//!   said to be; nothing is applied that nobody proposed, or that was refused; a read sees
+//!   everything acknowledged before it; what is durable never goes back; nothing panics and no
+//!   process ends without a fault; a healthy cluster serves again and all replicas agree.
+//! - A process that is killed goes on as a ghost for some steps: its disk is a copy, its
+//!   connections are broken, and nobody hears it.
+//! - Start reading at [`run_seed`], then `world.rs`, then `host.rs`.
+
+mod census;
+mod client;
+mod durable;
+mod entropy;
+mod forgotten;
+mod ground;
+mod host;
+mod life;
+mod nemesis;
+mod net;
+mod oracle;
+mod pace;
+mod plan;
+mod plant;
+mod process;
+mod proposals;
+mod run;
+mod scene;
+mod snapshot;
+mod witness;
+mod world;
+
+pub use census::{Census, Event};
+pub use plant::Plant;
+pub use run::{PASSED, Passed, run_seed, run_seeds};

@@ -1,0 +1,122 @@
+//! How often what happened: a run that does nothing finds nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+
+/// A kind of event worth counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Event {
+    /// An entry was applied.
+    Applied,
+    /// A proposal was acknowledged.
+    Acknowledged,
+    /// A proposal's outcome stayed unknown.
+    Unknown,
+    /// A proposal was refused without effect.
+    Refused,
+    /// A proposal of unknown outcome was made again.
+    Repeated,
+    /// A read was answered.
+    Read,
+    /// A replica began to lead.
+    Elected,
+    /// Leadership was handed over.
+    HandedOver,
+    /// A checkpoint was made.
+    Checkpointed,
+    /// The journal forgot entries behind a checkpoint.
+    Purged,
+    /// A snapshot was installed.
+    Installed,
+    /// A replica dropped entries that another leader replaced.
+    Truncated,
+    /// A process was killed.
+    Killed,
+    /// A node shut down as it should.
+    Stopped,
+    /// A node's power was cut.
+    PowerCut,
+    /// All nodes lost power at once.
+    Blackout,
+    /// A process ended because its disk failed.
+    DiskFailed,
+    /// The network was cut between nodes.
+    Partitioned,
+    /// A connection broke.
+    Disconnected,
+    /// A node stood still.
+    Paused,
+    /// A node's disk was slow.
+    Slowed,
+    /// A replica was compared with the model, byte for byte.
+    Compared,
+}
+
+/// Counts of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census(BTreeMap<Event, u64>);
+
+impl Census {
+    pub(super) fn add(&mut self, event: Event) {
+        *self.0.entry(event).or_default() += 1;
+    }
+
+    /// How often an event happened.
+    #[must_use]
+    pub fn of(&self, event: Event) -> u64 {
+        self.0.get(&event).copied().unwrap_or(0)
+    }
+
+    /// Adds another run's counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (event, count) in &other.0 {
+            *self.0.entry(*event).or_default() += count;
+        }
+    }
+}
+
+/// As `applied=120 read=7`: what happened, in the order of [`Event`].
+impl fmt::Display for Census {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (event, count)) in self.0.iter().enumerate() {
+            let name = event.to_possible_value().expect("no variant is hidden");
+            let gap = if place == 0 { "" } else { " " };
+            write!(f, "{gap}{}={count}", name.get_name())?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Census {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut census = Self::default();
+        for word in text.split_whitespace() {
+            let (name, count) = word.split_once('=').ok_or_else(|| format!("{word}: no count"))?;
+            let event = Event::from_str(name, false)?;
+            census.0.insert(event, count.parse().map_err(|_| format!("{word}: no number"))?);
+        }
+        Ok(census)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_and_come_back_from_their_text() {
+        let mut census = Census::default();
+        census.add(Event::Applied);
+        census.add(Event::PowerCut);
+        census.merge(&census.clone());
+        assert_eq!(census.to_string(), "applied=2 power-cut=2");
+        assert_eq!(census.to_string().parse(), Ok(census));
+        assert!("applied=many".parse::<Census>().is_err());
+        assert!("nothing=1".parse::<Census>().is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! What the nodes of a run stand on.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quipu_runtime::{OnExit, TaskGroup};
+use quipu_types::{NodeId, ReplicaId, ShardId};
+
+use super::net::Net;
+use super::oracle::Oracle;
+use super::plan::Plan;
+use super::scene::Scene;
+
+/// One run's. Clones share it.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) scene: Scene,
+    pub(super) plan: Arc<Plan>,
+    pub(super) net: Net,
+    /// Of the simulator, not of a node.
+    pub(super) tasks: TaskGroup,
+    oracles: Arc<Vec<(ShardId, Arc<Mutex<Oracle>>)>>,
+}
+
+impl Ground {
+    pub(super) fn new(scene: Scene, plan: Arc<Plan>, net: Net, tasks: TaskGroup) -> Self {
+        let oracles = (1..=plan.storage.shards).map(ShardId::new);
+        let oracles = oracles.map(|shard| (shard, Arc::new(Mutex::new(Oracle::new(shard)))));
+        let oracles = Arc::new(oracles.collect());
+        Self { scene, plan, net, tasks, oracles }
+    }
+
+    /// All shards.
+    pub(super) fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.oracles.iter().map(|(shard, _)| *shard)
+    }
+
+    /// What a shard's replicas must agree on.
+    pub(super) fn oracle(&self, shard: ShardId) -> &Arc<Mutex<Oracle>> {
+        let mut all = self.oracles.iter();
+        let found = all.find(|(id, _)| *id == shard);
+        &found.expect("shards do not come and go").1
+    }
+
+    pub(super) fn lock(&self, shard: ShardId) -> MutexGuard<'_, Oracle> {
+        self.oracle(shard).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All nodes.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.plan.nodes).map(NodeId::new)
+    }
+
+    /// Every shard's members: one replica per node, under its number.
+    pub(super) fn members(&self) -> Vec<(ReplicaId, NodeId)> {
+        self.nodes().map(|node| (replica_on(node), node)).collect()
+    }
+
+    /// Starts a task of the simulator: its panic is a violation.
+    pub(super) fn spawn(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(name, OnExit::Log, task);
+    }
+}
+
+/// A shard's replica on a node.
+pub(super) const fn replica_on(node: NodeId) -> ReplicaId {
+    ReplicaId::new(node.get())
+}

@@ -1,0 +1,89 @@
+//! What a seed decides before anything happens.
+
+use std::time::Duration;
+
+use quipu_consensus::Config;
+use quipu_disk::Faults;
+use quipu_runtime::Rng;
+
+use super::net::Weather;
+use crate::commands::{one_in, pick};
+use crate::plan::Plan as StoragePlan;
+
+/// Sizes, paces and counts of one run.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) nodes: u64,
+    pub(super) storage: StoragePlan,
+    pub(super) consensus: Config,
+    pub(super) weather: Weather,
+    /// How long clients work while faults strike.
+    pub(super) load: Duration,
+    pub(super) clients: u64,
+    /// Between two operations of a client, at most. Unit: milliseconds.
+    pub(super) think_ms: u64,
+    /// Between two faults, at most. Unit: milliseconds.
+    pub(super) fault_pause_ms: u64,
+    /// Between two checkpoints of a node, at most. Unit: milliseconds.
+    pub(super) checkpoint_ms: u64,
+    /// Whether all nodes lose power once more at the end.
+    pub(super) has_last_blackout: bool,
+}
+
+impl Plan {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let storage = StoragePlan { shards: pick(rng, &[1, 1, 2, 3]), ..StoragePlan::draw(rng) };
+        Self {
+            nodes: pick(rng, &[3, 3, 3, 3, 3, 5]),
+            storage,
+            consensus: consensus(rng),
+            weather: weather(rng),
+            load: Duration::from_millis(4_000 + rng.below(8_000)),
+            clients: 1 + rng.below(3),
+            think_ms: pick(rng, &[20, 60, 200]),
+            fault_pause_ms: pick(rng, &[300, 1_000, 3_000]),
+            checkpoint_ms: pick(rng, &[200, 1_000, 3_000]),
+            has_last_blackout: one_in(rng, 2),
+        }
+    }
+}
+
+fn consensus(rng: &mut Rng) -> Config {
+    let beat = pick(rng, &[100, 200, 300]);
+    let election = beat * pick(rng, &[3, 5]);
+    Config {
+        heartbeat_interval: Duration::from_millis(beat),
+        election_timeout_min: Duration::from_millis(election),
+        election_timeout_max: Duration::from_millis(election * 2),
+        silence_max: Duration::from_millis(beat * pick(rng, &[3, 6])),
+        is_failover_fast: !one_in(rng, 3),
+        append_timeout: Duration::from_millis(pick(rng, &[500, 2_000])),
+        entries_kept: pick(rng, &[8, 24, 100, 4_096]),
+        ..Config::default()
+    }
+}
+
+fn weather(rng: &mut Rng) -> Weather {
+    Weather {
+        delay_us: pick(rng, &[100, 1_000, 8_000]),
+        jitter_us: pick(rng, &[200, 3_000, 20_000]),
+        spike_one_in: pick(rng, &[0, 60, 400]),
+    }
+}
+
+/// What strikes a disk while its node runs.
+pub(super) fn disk_faults(rng: &mut Rng) -> Faults {
+    let most = pick(rng, &[5, 40, 300]);
+    let at = Some(1 + rng.below(most));
+    match rng.below(8) {
+        0..5 => Faults { power_cut_at: at, ..Faults::default() },
+        5 => Faults { sync_fails_at: at, ..Faults::default() },
+        6 => Faults { write_fails_at: at, ..Faults::default() },
+        _ => Faults { read_fails_at: at, ..Faults::default() },
+    }
+}
+
+/// What strikes a disk while its node starts.
+pub(super) fn start_faults(rng: &mut Rng) -> Faults {
+    if one_in(rng, 5) { disk_faults(rng) } else { Faults::default() }
+}

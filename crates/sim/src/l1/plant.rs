@@ -1,0 +1,80 @@
+//! Faults planted on purpose, to see that the simulator finds them.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// A fault of the program or a lie of the disk, which some seed must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Plant {
+    /// A restarted leader resumes its term.
+    LeadersAreRestored,
+    /// Flushes of the journal do nothing: entries are acknowledged before they are durable.
+    JournalFlushLies,
+    /// A restarted node has forgotten its last vote.
+    VoteIsForgotten,
+    /// A restarted node has its log as it was before the last truncation.
+    TruncationIsForgotten,
+    /// A proposal is acknowledged as soon as the leader's own journal has it.
+    AcknowledgedByLeaderAlone,
+    /// A read is answered by whoever believes to lead.
+    ReadWithoutRound,
+    /// A node comes back with an empty disk under its old name.
+    WipedNodeReturns,
+    /// A snapshot does not carry the producers.
+    SnapshotWithoutProducers,
+    /// A checkpoint does not wait for the journal.
+    CheckpointAheadOfJournal,
+    /// A state machine's outcome depends on the node.
+    ApplyDependsOnNode,
+    /// A state machine forgets an entry now and then.
+    ApplyIsLost,
+    /// A proposal of unknown outcome is called a refusal.
+    UnknownIsCalledRefused,
+    /// Flushes of the tables do nothing.
+    TablesFlushLies,
+}
+
+impl Plant {
+    /// Those that a few dozen seeds find.
+    pub const QUICK: [Self; 12] = [
+        Self::LeadersAreRestored,
+        Self::JournalFlushLies,
+        Self::VoteIsForgotten,
+        Self::TruncationIsForgotten,
+        Self::AcknowledgedByLeaderAlone,
+        Self::ReadWithoutRound,
+        Self::WipedNodeReturns,
+        Self::SnapshotWithoutProducers,
+        Self::ApplyDependsOnNode,
+        Self::ApplyIsLost,
+        Self::UnknownIsCalledRefused,
+        Self::TablesFlushLies,
+    ];
+
+    /// The lie of the disk that it is, if it is one.
+    pub(super) const fn of_the_disk(self) -> Option<crate::Plant> {
+        match self {
+            Self::JournalFlushLies => Some(crate::Plant::JournalFlushLies),
+            Self::TablesFlushLies => Some(crate::Plant::TablesFlushLies),
+            Self::LeadersAreRestored
+            | Self::VoteIsForgotten
+            | Self::TruncationIsForgotten
+            | Self::AcknowledgedByLeaderAlone
+            | Self::ReadWithoutRound
+            | Self::WipedNodeReturns
+            | Self::SnapshotWithoutProducers
+            | Self::CheckpointAheadOfJournal
+            | Self::ApplyDependsOnNode
+            | Self::ApplyIsLost
+            | Self::UnknownIsCalledRefused => None,
+        }
+    }
+}
+
+impl fmt::Display for Plant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no variant is hidden");
+        f.write_str(value.get_name())
+    }
+}

@@ -1,0 +1,192 @@
+//! A run: nodes come up, clients work while things break, all is mended, nothing may be missing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quipu_runtime::{Fatal, Rng, TaskGroup};
+use quipu_types::ShardId;
+use tokio_util::sync::CancellationToken;
+
+use super::census::Event;
+use super::client::{Client, is_ready};
+use super::ground::Ground;
+use super::host::Host;
+use super::nemesis::Nemesis;
+use super::net::Net;
+use super::plan::Plan;
+use super::process::Hosted;
+use super::scene::Scene;
+use crate::commands;
+use crate::node::End;
+
+/// How long a healthy cluster may take to work again.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(40);
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A cluster under one seed.
+pub(super) struct World {
+    ground: Ground,
+    hosts: Arc<Vec<Host>>,
+    rng: Rng,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, scene: Scene) -> Self {
+        let mut rng = Rng::seeded(seed ^ 0x11_5EED);
+        let plan = Plan::draw(&mut rng);
+        scene.note(format_args!("seed {seed}: {plan:?}"));
+        let (fatal, _) = Fatal::new();
+        let tasks = TaskGroup::root("simulator", fatal);
+        let net_rng = Rng::seeded(rng.next_u64());
+        let net = Net::new(net_rng, plan.weather, scene.clone(), tasks.clone());
+        let ground = Ground::new(scene, Arc::new(plan), net, tasks);
+        let hosts =
+            ground.nodes().map(|node| Host::new(node, ground.clone(), Rng::seeded(rng.next_u64())));
+        let hosts = Arc::new(hosts.collect());
+        Self { ground, hosts, rng }
+    }
+
+    /// Runs to the end, or to the first violation.
+    pub(super) async fn run(mut self) {
+        let scene = self.ground.scene.clone();
+        tokio::select! {
+            biased;
+            () = scene.over() => {}
+            () = self.phases() => {}
+        }
+    }
+
+    async fn phases(&mut self) {
+        for host in self.hosts.iter() {
+            self.ground.spawn("host", host.clone().keep_running());
+        }
+        self.form().await;
+        self.load().await;
+        self.recover("after the load").await;
+        if self.ground.plan.has_last_blackout {
+            self.ground.scene.count(Event::Blackout, format_args!("the power goes everywhere"));
+            self.hosts.iter().for_each(|host| host.crash(End::PowerCut));
+            self.recover("after the last blackout").await;
+        }
+    }
+
+    /// Forms every shard out of its members.
+    async fn form(&mut self) {
+        for shard in self.ground.shards().collect::<Vec<_>>() {
+            let which = self.rng.below(self.ground.plan.nodes);
+            let host = self.hosts[usize::try_from(which).expect("few")].clone();
+            let members = self.ground.members();
+            let hosted = self.until("a start", || host.hosted(shard)).await;
+            if let Some(hosted) = hosted
+                && let Err(error) = hosted.group.initialize(members).await
+            {
+                self.ground.scene.violated(format!("shard {shard} is not formed: {error}"));
+            }
+        }
+        self.until("all nodes and leaders", || {
+            let up = |shard| self.hosts.iter().all(|host| host.hosted(shard).is_some());
+            let led = |shard| self.leader(shard).is_some();
+            self.ground.shards().all(|shard| up(shard) && led(shard)).then_some(())
+        })
+        .await;
+    }
+
+    /// Clients work, and things break.
+    async fn load(&mut self) {
+        let stop = CancellationToken::new();
+        self.hosts.iter().for_each(|host| host.set_calm(false));
+        let draw = |rng: &mut Rng| Rng::seeded(rng.next_u64());
+        let mut working = Vec::new();
+        for _ in 0..self.ground.plan.clients {
+            let hosts = Arc::clone(&self.hosts);
+            let client = Client::new(self.ground.clone(), hosts, draw(&mut self.rng));
+            working.push(client.work(stop.clone()));
+        }
+        let hosts = Arc::clone(&self.hosts);
+        let rng = draw(&mut self.rng);
+        let nemesis = Nemesis::new(self.ground.clone(), hosts, rng, stop.clone());
+        let ends = async {
+            tokio::time::sleep(self.ground.plan.load).await;
+            self.ground.scene.note(format_args!("all is mended"));
+            stop.cancel();
+            self.hosts.iter().for_each(|host| host.set_calm(true));
+        };
+        futures::join!(futures::future::join_all(working), nemesis.work(), ends);
+    }
+
+    /// A healthy cluster serves again, all replicas agree, and nothing is missing.
+    async fn recover(&mut self, when: &str) {
+        for shard in self.ground.shards().collect::<Vec<_>>() {
+            self.probe(shard, when).await;
+        }
+        for shard in self.ground.shards().collect::<Vec<_>>() {
+            let level = self.until("all replicas to agree", || self.level(shard)).await;
+            for hosted in level.into_iter().flatten() {
+                let applied = hosted.replica.visible.load(std::sync::atomic::Ordering::Relaxed);
+                self.ground.scene.expect(self.ground.lock(shard).check_end(applied));
+                self.ground.scene.expect(hosted.replica.compare(applied));
+            }
+        }
+        self.ground.scene.note(format_args!("all is well {when}"));
+    }
+
+    /// A proposal is acknowledged.
+    async fn probe(&mut self, shard: ShardId, when: &str) {
+        let mut rng = Rng::seeded(self.rng.next_u64());
+        let probing = async {
+            loop {
+                let leader = self.until("a leader", || self.leader(shard)).await;
+                let Some(leader) = leader else { return };
+                let command = {
+                    let oracle = self.ground.lock(shard);
+                    let number = u64::try_from(oracle.proposals.len()).expect("few") + 1;
+                    commands::bundle(&mut rng, oracle.newest(), number)
+                };
+                let Some(leadership) = leader.group.leadership() else { continue };
+                self.ground.lock(shard).proposals.attempt(&command);
+                let proposed = leader.group.propose(leadership, command.clone(), None);
+                let answer = tokio::time::timeout(Duration::from_secs(2), proposed).await;
+                if let Ok(Ok(proposed)) = answer {
+                    let acknowledged = self.ground.lock(shard).acknowledge(&command, proposed.id);
+                    return self.ground.scene.expect(acknowledged);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(RECOVERS_WITHIN, probing).await.is_err() {
+            self.ground.scene.violated(format!("shard {shard} takes no proposals {when}"));
+        }
+    }
+
+    fn leader(&self, shard: ShardId) -> Option<Hosted> {
+        self.hosts.iter().filter_map(|host| host.hosted(shard)).find(is_ready)
+    }
+
+    /// All replicas of a shard, once all have applied everything.
+    fn level(&self, shard: ShardId) -> Option<Vec<Hosted>> {
+        let all: Vec<Hosted> = self.hosts.iter().filter_map(|host| host.hosted(shard)).collect();
+        let end = self.ground.lock(shard).len();
+        let visible = |hosted: &Hosted| {
+            hosted.replica.visible.load(std::sync::atomic::Ordering::Relaxed) == end
+        };
+        (all.len() == self.hosts.len() && all.iter().all(visible)).then_some(all)
+    }
+
+    /// Looks again and again until there is something to see; never is a violation.
+    async fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        let looking = async {
+            loop {
+                if let Some(seen) = look() {
+                    return seen;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let seen = tokio::time::timeout(RECOVERS_WITHIN, looking).await.ok();
+        if seen.is_none() {
+            self.ground.scene.violated(format!("waited {RECOVERS_WITHIN:?} for {what}"));
+        }
+        seen
+    }
+}
