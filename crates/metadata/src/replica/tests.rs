@@ -152,8 +152,7 @@ fn a_missing_topic_row_is_noticed() {
 /// Choosing nodes for further shards would not know what to do with it.
 #[test]
 fn a_shard_on_an_unknown_node_is_noticed() {
-    let bench = Bench::new();
-    let mut state = bench.machine.state.clone();
+    let mut state = Bench::new().machine.state;
     assert!(stored::decode_state(&stored::encode_state(&state)).is_ok());
     state.image.nodes.clear();
     let refused = stored::decode_state(&stored::encode_state(&state)).unwrap_err();

@@ -170,7 +170,10 @@ impl Host {
         let State { rng, remains, .. } = &mut *self.state();
         let end = if remains.disk.is_dead() { End::PowerCut } else { end };
         let event = if end == End::Kill { Event::Killed } else { Event::PowerCut };
-        scene.count(event, format_args!("node {} is gone", self.id));
+        match process {
+            Some(_) => scene.count(event, format_args!("node {} is gone", self.id)),
+            None => scene.note(format_args!("node {} loses more, {end:?}", self.id)),
+        }
         let tables = process.map_or_else(|| remains.tables.clone(), |process| process.tables());
         let plant = scene.plant().and_then(Plant::of_the_disk);
         remains.left(&tables, end, &mut Leaving { rng, trace: scene.trace(), plant });
