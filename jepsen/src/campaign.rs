@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use crate::figures::{FaultFigures, Figures};
 
+/// Longest reason in a table.
+const CELL_BYTES_MAX: usize = 300;
+
 /// The part of a run's `results.json` that counts here.
 #[derive(Clone, Debug, Deserialize)]
 struct Run {
@@ -140,7 +143,7 @@ impl Campaign {
             let anomalies = run.report.counts_by_anomaly.iter();
             let mut why: Vec<String> =
                 anomalies.map(|(anomaly, count)| format!("{anomaly}: {count}")).collect();
-            why.extend(run.report.gaps.iter().chain(&run.deaths).cloned());
+            why.extend(run.report.gaps.iter().chain(&run.deaths).map(|words| cell(words)));
             let (shown, verdict) = (dir.display(), run.verdict());
             let _ = writeln!(text, "| {shown} | {} | {verdict} | {} |", run.seed, why.join("; "));
         }
@@ -152,6 +155,14 @@ impl Run {
     fn verdict(&self) -> &str {
         if self.deaths.is_empty() { &self.report.verdict } else { "invalid" }
     }
+}
+
+/// Words as they fit into a table: the end is kept, where the reason stands.
+fn cell(words: &str) -> String {
+    let words = words.replace(['\n', '|'], " ");
+    let from = words.len().saturating_sub(CELL_BYTES_MAX);
+    let from = (from..=words.len()).find(|at| words.is_char_boundary(*at)).unwrap_or_default();
+    words[from..].to_owned()
 }
 
 fn unclear(run: &Run) -> u64 {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::history::{Acks, Call, Event, Fault, Outcome, Partition, ReadError, Reader, Stage};
 
 /// Faults this close to each other are not told apart.
-const APART_MS: u64 = 3_000;
+const APART_MS: u64 = 500;
 const NANOS_PER_MS: u64 = 1_000_000;
 
 /// What the faults of one run cost.
@@ -212,7 +212,7 @@ mod tests {
                 at(second + 100, Stage::Healed),
             ])
         };
-        assert!(near(4_000).faults.iter().all(|fault| !fault.alone));
-        assert!(near(5_000).faults.iter().all(|fault| fault.alone));
+        assert!(near(2_499).faults.iter().all(|fault| !fault.alone));
+        assert!(near(2_500).faults.iter().all(|fault| fault.alone));
     }
 }
