@@ -15,6 +15,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&files, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    // Between nodes every message carries a checksum.
+    let (peer, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        files.into_iter().partition(|file| file.file_stem().is_some_and(|name| name == "peer"));
+    let checked = tonic_prost_build::configure().codec_path("crate::Checked");
+    checked.bytes(".").compile_fds(protox::compile(&peer, [&root])?)?;
+    let plain = tonic_prost_build::configure();
+    plain.bytes(".").compile_fds(protox::compile(&others, [&root])?)?;
     Ok(())
 }

@@ -49,6 +49,8 @@ use world::{Hit, World};
 
 /// How often processes are looked at that may have ended by themselves.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long after its end a fault excuses the end of a node: an error may be on its way.
+const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// Nodes by the number of partitions under load that they lead.
 pub(crate) type Leads = BTreeMap<u64, usize>;
@@ -76,12 +78,15 @@ pub(crate) struct Nemesis {
     recorder: Recorder,
     leads: watch::Receiver<Leads>,
     active: Vec<Active>,
+    /// When faults that may end nodes were taken back, and from whom.
+    lately: Vec<(Instant, Hit)>,
     remarks: Remarks,
 }
 
 impl Nemesis {
     pub(crate) fn new(recorder: Recorder, leads: watch::Receiver<Leads>) -> Self {
-        Self { recorder, leads, active: Vec::new(), remarks: Remarks::default() }
+        let (active, lately, remarks) = (Vec::new(), Vec::new(), Remarks::default());
+        Self { recorder, leads, active, lately, remarks }
     }
 
     /// Goes through a plan; at the end everything is taken back. Gives what is to be said of it.
@@ -142,6 +147,10 @@ impl Nemesis {
         let remarks = &mut self.remarks;
         fault.heal(&mut World { cluster, leads: &leads, out: &out, rng, remarks }).await?;
         self.note((step.kind, Stage::Healed), &hit, &leads, cluster);
+        self.lately.retain(|(ended, _)| ended.elapsed() < AFTERMATH);
+        if step.kind.may_end_nodes() {
+            self.lately.push((Instant::now(), hit));
+        }
         Ok(())
     }
 
@@ -168,21 +177,23 @@ impl Nemesis {
 
     /// Starts nodes again that ended by themselves.
     fn watch_over(&mut self, cluster: &mut Cluster) -> Result<()> {
-        let excused: BTreeSet<u64> = self
-            .active
-            .iter()
-            .filter(|active| active.step.kind.may_end_nodes())
-            .flat_map(|active| active.hit.nodes.iter().copied())
-            .collect();
+        let active = self.active.iter().filter(|active| active.step.kind.may_end_nodes());
+        let active: BTreeSet<u64> =
+            active.flat_map(|active| active.hit.nodes.iter().copied()).collect();
+        let lately = self.lately.iter().filter(|(ended, _)| ended.elapsed() < AFTERMATH);
+        let lately: BTreeSet<u64> = lately.flat_map(|(_, hit)| hit.nodes.iter().copied()).collect();
         for node in cluster.nodes_mut() {
             if !node.has_died() {
                 continue;
             }
             let words = format!("node {} ended by itself: {}", node.id(), node.end());
             say(&words);
-            if excused.contains(&node.id()) {
+            if active.contains(&node.id()) {
                 // It is started again when the fault is taken back.
                 self.remarks.notes.push(words);
+            } else if lately.contains(&node.id()) {
+                self.remarks.notes.push(words);
+                node.start()?;
             } else {
                 self.remarks.deaths.push(format!("{words}\n{}", node.last_words()));
                 node.start()?;

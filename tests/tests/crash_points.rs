@@ -43,13 +43,11 @@ async fn the_journal_survives_a_crash_at_every_point() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "some points are not always reached within their time"]
 async fn segments_and_tables_survive_a_crash_at_every_point() -> Result<()> {
     run(&STORAGE).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "some points are not always reached within their time"]
 async fn shards_survive_a_crash_at_every_point() -> Result<()> {
     run(&SHARDS).await
 }

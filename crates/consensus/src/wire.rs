@@ -17,7 +17,7 @@ use crate::identity::{Hello, PeerIdentity};
 use crate::type_config::{LogId, RaftVote, TypeConfig, entry_id, log_id};
 
 /// What this version speaks; others are turned away.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A smaller payload is copied: a slice would keep its whole frame in memory.
 const SLICE_BYTES_MIN: usize = 4 << 10;
 

@@ -1,4 +1,5 @@
-//! The wire contracts as Rust types, generated from `proto/*.proto`; nothing else.
+//! The wire contracts as Rust types, generated from `proto/*.proto`; beside them only
+//! the checksum that messages between nodes carry.
 //!
 //! - `bytes` fields are [`bytes::Bytes`]: decoding a request does not copy its records.
 //! - [`DESCRIPTORS`] feeds gRPC reflection.
@@ -14,6 +15,10 @@
     clippy::large_futures,
     reason = "generated code"
 )]
+
+mod checked;
+
+pub use checked::{Checked, CheckedDecoder, CheckedEncoder};
 
 /// `quipu.v1`: clients and tools.
 pub mod v1 {

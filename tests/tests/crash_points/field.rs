@@ -117,9 +117,16 @@ impl Field {
 
     /// Waits until a node has passed its point.
     pub(crate) async fn dies(&mut self, id: u64) -> Result<()> {
-        let status = self.cluster.node(id).wait_exit(CRASH_WAIT).await?;
-        ensure!(status.signal() == Some(KILLED), "node {id} ended by itself: {status}");
+        let died = self.dies_within(id, CRASH_WAIT).await?;
+        ensure!(died, "node {id} did not pass its point within {CRASH_WAIT:?}");
         Ok(())
+    }
+
+    /// Whether a node passes its point within a time.
+    pub(crate) async fn dies_within(&mut self, id: u64, wait: Duration) -> Result<bool> {
+        let Ok(status) = self.cluster.node(id).wait_exit(wait).await else { return Ok(false) };
+        ensure!(status.signal() == Some(KILLED), "node {id} ended by itself: {status}");
+        Ok(true)
     }
 
     /// Load goes on while a node is away, until that one is far behind.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use quipu_client::{Client, NewRecord, NewTopic, NodeId, ShardId};
 use quipu_testkit::{NodeProcess, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +16,11 @@ use crate::trimmed;
 
 /// How long a node may take to answer.
 const ARM_WAIT: Duration = Duration::from_secs(10);
+/// How often a node is brought to its point where it is chance whether the point lies on its way:
+/// what a start finds, who leads when a node comes back.
+const TRIES: usize = 5;
+/// How long one of these tries may take.
+const TRY_WAIT: Duration = Duration::from_secs(10);
 /// Topics that come and go while a node is away: it needs a snapshot of the metadata then.
 const TOPICS_MISSED: usize = 24;
 /// Between two changes.
@@ -37,17 +42,13 @@ pub(crate) async fn crash(
         Drive::Load(_) | Drive::Trim => arm(field, target, &words).await?,
         Drive::Topics => return while_driven(field, target, &words, topics(field)).await,
         Drive::Lead => return while_driven(field, target, &words, lead(field, topic)).await,
-        Drive::Start(_) => {
-            field.cluster.node(target).kill()?;
-            start_armed(field, target, &words)?;
-        }
+        Drive::Start(_) | Drive::Lag => return tried(field, case, role, (topic, load)).await,
         Drive::StartTorn => {
             arm(field, target, "journal.flush.before=crash").await?;
             field.dies(target).await?;
             start_armed(field, target, &words)?;
         }
         Drive::StartAhead => return ahead(field, topic, load, &words).await,
-        Drive::Lag => lag(field, (target, role), (topic, load), &words).await?,
         Drive::LagBehindTopics => {
             field.cluster.node(target).kill()?;
             for number in 0..TOPICS_MISSED {
@@ -58,6 +59,31 @@ pub(crate) async fn crash(
     }
     field.dies(target).await?;
     Ok(target)
+}
+
+/// Has a node die on a way that leads to the point by chance.
+async fn tried(
+    field: &mut Field,
+    case: &Case,
+    role: Role,
+    (topic, load): (&str, &Load),
+) -> Result<u64> {
+    let words = format!("{}=crash", case.point);
+    for _ in 0..TRIES {
+        let target = field.pick(case.subject, role, topic).await?;
+        if case.drive == Drive::Lag {
+            lag(field, (target, role), (topic, load), &words).await?;
+        } else {
+            load.goes_on(1).await?;
+            field.cluster.node(target).kill()?;
+            start_armed(field, target, &words)?;
+        }
+        if field.dies_within(target, TRY_WAIT).await? {
+            return Ok(target);
+        }
+        arm(field, target, &format!("{}=off", case.point)).await?;
+    }
+    bail!("none of {TRIES} tries came past the point")
 }
 
 fn start_armed(field: &mut Field, id: u64, words: &str) -> Result<()> {
