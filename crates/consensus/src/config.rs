@@ -69,6 +69,12 @@ impl Config {
         self.raft().map(drop)
     }
 
+    /// A stream between nodes that brings nothing for so long, not even a beat, is given up: a
+    /// length damaged on the way has it wait for bytes that never come.
+    pub(crate) fn stall_max(&self) -> Duration {
+        self.silence_max * 4
+    }
+
     /// openraft's settings, each with its reason.
     pub(crate) fn raft(&self) -> Result<Arc<openraft::Config>, String> {
         let election_timeout_max = millis(self.election_timeout_max);

@@ -76,7 +76,8 @@ async fn connection(peers: &Arc<Peers>, peer: &Arc<Peer>) -> End {
     let unlink = Unlink { peers, peer };
     tracing::info!(node = %peer.node(), "connected to peer");
     peers.note_change();
-    while let Ok(Some(frame)) = frames.message().await {
+    let stall_max = peers.config().stall_max();
+    while let Ok(Ok(Some(frame))) = tokio::time::timeout(stall_max, frames.message()).await {
         peer.heard(peers.clock().monotonic());
         peers.traffic().received.increment(frame_bytes(&frame));
         frame.messages.into_iter().filter_map(|message| message.body).for_each(|body| {

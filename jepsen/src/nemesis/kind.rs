@@ -110,9 +110,6 @@ pub enum Kind {
     PartKill,
 }
 
-/// Faults that `all` leaves out. Bits that flip under a fitting checksum of TCP are believed as long
-/// as messages between nodes have no checksum of their own.
-const BY_NAME: [Kind; 1] = [Kind::Corrupt];
 /// Families that have no faults yet.
 const RESERVED: [&str; 1] = ["membership"];
 
@@ -187,10 +184,8 @@ impl Kind {
         let mut found = Vec::new();
         for name in list.split(',').map(str::trim) {
             let before = found.len();
-            let is_meant = |kind: &Self| {
-                let is_any = name == "all" && !BY_NAME.contains(kind);
-                is_any || name == kind.name() || name == kind.family()
-            };
+            let is_meant =
+                |kind: &Self| name == "all" || name == kind.name() || name == kind.family();
             let meant = Self::all().filter(is_meant);
             found.extend(meant);
             if found.len() == before {
@@ -319,7 +314,7 @@ mod tests {
             [&kill[..], &[Kind::PauseOne]].concat()
         );
         assert_eq!(Kind::parse("kill,kill-all").unwrap(), kill, "none twice");
-        assert_eq!(Kind::parse("all").unwrap().len(), ALL.len() - BY_NAME.len());
+        assert_eq!(Kind::parse("all").unwrap().len(), ALL.len());
         assert!(Kind::parse("packets").unwrap().contains(&Kind::Corrupt));
         let error = Kind::parse("kill,fire").unwrap_err().to_string();
         assert!(

@@ -53,7 +53,9 @@ impl Incoming {
     }
 
     pub(super) async fn run(mut self) {
+        let stall_max = self.consensus.peer_table().config().stall_max();
         loop {
+            let frame = tokio::time::timeout(stall_max, self.frames.message());
             tokio::select! {
                 biased;
                 Some(answer) = self.work.next() => {
@@ -61,8 +63,8 @@ impl Incoming {
                         break;
                     }
                 }
-                frame = self.frames.message(), if self.work.len() < UNANSWERED_MAX => {
-                    let Ok(Some(frame)) = frame else { break };
+                frame = frame, if self.work.len() < UNANSWERED_MAX => {
+                    let Ok(Ok(Some(frame))) = frame else { break };
                     self.take(frame);
                 }
             }
@@ -80,7 +82,10 @@ impl Incoming {
                 Body::Transfer(transfer) => {
                     self.start(transfer_to(Arc::clone(&self.consensus), transfer));
                 }
-                Body::Beat(beat) => self.beat(&beat),
+                Body::Beat(beat) => {
+                    self.beat(&beat);
+                    self.start(std::future::ready(Body::Beat(proto::Beat::default())));
+                }
                 Body::Hello(_)
                 | Body::Welcome(_)
                 | Body::Appended(_)
