@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use quipu_consensus::Consensus;
 use quipu_metadata::{Image, Metadata};
 use quipu_runtime::{Clock, OnExit, TaskGroup};
-use quipu_shard::{OpenError, Shard, Shards};
-use quipu_types::{NodeId, ReplicaId, ShardId};
+use quipu_shard::{OpenError, ResidenceError, Shard, Shards};
+use quipu_types::{NodeId, PartitionId, ReplicaId, ShardId};
 
 use crate::calls;
 use crate::coordinator::Coordinator;
@@ -20,14 +20,22 @@ use crate::storage_guard::StorageGuard;
 
 /// Opens and forgets replicas of shards: the part that knows the journal and the tables.
 pub trait OpenShard: Send + Sync + 'static {
-    /// Opens the replica; called once per shard until [`Self::forget`].
+    /// Opens the replica, on a disk that holds no other of the shard; called once per shard until
+    /// [`Self::evict`].
     fn open(
         &self,
         shard: ShardId,
         replica: ReplicaId,
     ) -> BoxFuture<'static, Result<Shard, OpenError>>;
-    /// The shard was closed because the node hosts it no more: what is kept of it may go.
-    fn forget(&self, shard: ShardId);
+    /// The shard is closed and the node hosts it no more: all that is kept of it goes, of its
+    /// checkpoint and of these partitions.
+    fn evict(
+        &self,
+        shard: ShardId,
+        partitions: Vec<PartitionId>,
+    ) -> BoxFuture<'static, Result<(), ResidenceError>>;
+    /// Every shard of which something is kept, with whose it is.
+    fn residents(&self) -> BoxFuture<'static, Result<Vec<(ShardId, ReplicaId)>, ResidenceError>>;
 }
 
 /// What a broker stands on.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quipu_metadata::{Image, TopicRecord};
+use quipu_metadata::{Image, NodeState, TopicRecord};
 use quipu_runtime::Deadline;
 use quipu_types::{
     ClusterId, LogIndex, MetadataVersion, NodeId, PartitionId, ShardId, Term, TopicId,
@@ -10,6 +10,7 @@ use quipu_types::{
 
 use crate::Broker;
 use crate::error::RouteError;
+use crate::nodes::MoveView;
 use crate::topics::LookupError;
 
 /// What a client routes by.
@@ -40,6 +41,8 @@ pub struct NodeView {
     pub is_alive: bool,
     /// Its release.
     pub version: String,
+    /// What it is there for.
+    pub state: NodeState,
 }
 
 /// One topic with its leaders.
@@ -111,6 +114,10 @@ pub struct ClusterDescription {
     pub partitions: usize,
     /// Everything that is not well, one sentence each.
     pub problems: Vec<String>,
+    /// Moves of replicas that wait for their turn.
+    pub planned: Vec<MoveView>,
+    /// Nodes that were removed.
+    pub removed: Vec<NodeId>,
 }
 
 /// One shard for people.
@@ -130,6 +137,8 @@ pub struct ShardView {
     pub applied: Option<LogIndex>,
     /// Partitions it hosts.
     pub partitions: usize,
+    /// Nodes whose replicas leave once those above have taken over.
+    pub leaving: Vec<NodeId>,
 }
 
 impl Broker {
@@ -186,6 +195,8 @@ impl Broker {
             topics: image.topics.len(),
             partitions: image.partitions_total(),
             problems: self.survey(&image).problems(),
+            planned: self.planned_moves(),
+            removed: image.removed.keys().copied().collect(),
         }
     }
 
@@ -216,6 +227,7 @@ impl Broker {
             rack: record.rack.clone(),
             is_alive: *node == self.inner.node || self.inner.consensus.is_alive(*node),
             version: record.version.clone(),
+            state: record.state,
         };
         image.nodes.iter().map(view).collect()
     }
@@ -229,6 +241,8 @@ impl Broker {
         if let Some(group) = group.filter(|_| replicas.is_empty()) {
             replicas = group.members().into_iter().map(|member| member.node).collect();
         }
+        let record = image.shards.get(&shard);
+        let leaving = record.into_iter().flat_map(|it| &it.leaving).map(|(_, node)| *node);
         ShardView {
             shard,
             leader: self.leader_of(shard),
@@ -237,6 +251,7 @@ impl Broker {
             committed: positions.committed.map(|entry| entry.index),
             applied: positions.applied.map(|entry| entry.index),
             partitions: image.partition_count(shard),
+            leaving: leaving.collect(),
         }
     }
 }

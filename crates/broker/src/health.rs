@@ -124,7 +124,9 @@ impl Broker {
                 Some(format!("this node turns node {} away: {}", peer.node, peer.rejected?))
             })
         };
-        let unregistered = image.founders.keys().filter(|node| !image.nodes.contains_key(node));
+        let is_known =
+            |node: &NodeId| image.nodes.contains_key(node) || image.removed.contains_key(node);
+        let unregistered = image.founders.keys().filter(|node| !is_known(node));
         let shards = image.shards.keys().filter(|shard| **shard != ShardId::METADATA);
         Survey {
             down: down.map(|(node, record)| (*node, record.address_peer.clone())).collect(),
@@ -191,7 +193,7 @@ impl Broker {
             problems.push(NO_SHARDS.to_owned());
         }
         for (shard, record) in &image.shards {
-            let is_here = record.replicas.iter().any(|(_, node)| *node == self.inner.node);
+            let is_here = record.replica_on(self.inner.node).is_some();
             if is_here && *shard != ShardId::METADATA && self.inner.shards.get(*shard).is_none() {
                 problems.push(format!("shard {shard} is not open yet"));
             }

@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use quipu_consensus::InitializeError;
 use quipu_metadata::{Image, ShardRecord};
-use quipu_runtime::{OnExit, TaskGroup};
+use quipu_runtime::{Deadline, OnExit, TaskGroup};
 use quipu_shard::Shard;
-use quipu_types::{NodeId, ReplicaId, ShardId};
+use quipu_types::{NodeId, PartitionId, ReplicaId, ShardId};
 
 use crate::broker::OpenShard;
-use crate::{Broker, coordinator, reconcile};
+use crate::{Broker, coordinator, reconcile, replicas};
 
 /// The host looks again this often, for what no image announces.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a new group waits for its preferred leader to form it, before the next replica in
 /// line does. Forming is the same act whoever does it.
 const FORM_WAIT: Duration = Duration::from_secs(3);
+
+/// How long the metadata group may take to say what is so.
+const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 
 /// Why shards of this node are not open yet, for health.
 #[derive(Debug, Default)]
@@ -46,6 +49,8 @@ pub(crate) struct Host {
     opener: Arc<dyn OpenShard>,
     connected: BTreeSet<NodeId>,
     opened: BTreeMap<ShardId, Opened>,
+    /// Whether nothing is left of replicas that are here no more.
+    is_swept: bool,
 }
 
 /// A shard the host has opened.
@@ -58,7 +63,8 @@ struct Opened {
 
 impl Host {
     pub(crate) fn new(broker: Broker, opener: Arc<dyn OpenShard>) -> Self {
-        Self { broker, opener, connected: BTreeSet::new(), opened: BTreeMap::new() }
+        let (connected, opened) = (BTreeSet::new(), BTreeMap::new());
+        Self { broker, opener, connected, opened, is_swept: false }
     }
 
     /// Follows the image until cancelled.
@@ -70,6 +76,7 @@ impl Host {
             self.close_removed(&image).await;
             self.open_new(&image).await;
             self.form_new(&image).await;
+            self.evict_strays().await;
             self.broker.inner.metrics.retain(&image);
             // Nobody sends any more: the metadata group is gone, and so is the node.
             match tokio::time::timeout(INTERVAL, images.changed()).await {
@@ -88,8 +95,7 @@ impl Host {
     }
 
     fn own_replica(&self, record: &ShardRecord) -> Option<ReplicaId> {
-        let own = record.replicas.iter().find(|(_, node)| *node == self.broker.inner.node);
-        own.map(|(replica, _)| *replica)
+        record.replica_on(self.broker.inner.node)
     }
 
     async fn close_removed(&mut self, image: &Image) {
@@ -103,11 +109,51 @@ impl Host {
                 }
                 coordinator::stop(&self.broker, shard.id());
                 self.broker.inner.shards.remove(shard.id());
+                let partitions = shard.partitions();
                 shard.stop();
                 self.broker.inner.consensus.close_group(shard.id()).await;
-                self.opener.forget(shard.id());
+                self.is_swept &= self.evict(shard.id(), partitions).await;
             }
         }
+    }
+
+    /// Takes away what replicas left that are here no more: this process died before it could, or
+    /// was not there when they left. The metadata group is asked first, for an old image does not
+    /// know of new replicas.
+    async fn evict_strays(&mut self) {
+        if self.is_swept {
+            return;
+        }
+        let residents = match self.opener.residents().await {
+            Ok(residents) => residents,
+            Err(error) => {
+                tracing::warn!(%error, "what this node keeps cannot be listed; trying again");
+                return;
+            }
+        };
+        let deadline = Deadline::after(&self.broker.inner.clock, CONFIRM_WAIT);
+        if !self.broker.confirm_image(deadline).await {
+            return;
+        }
+        let image = self.broker.image();
+        self.is_swept = true;
+        for (shard, replica) in residents {
+            let held = image.shards.get(&shard).and_then(|record| self.own_replica(record));
+            let is_open = self.broker.inner.shards.get(shard).is_some();
+            // One that is here again under another id is made room for when it opens.
+            if held.is_none() && !is_open {
+                tracing::info!(%shard, %replica, "what is left of a replica goes");
+                self.is_swept &= self.evict(shard, Vec::new()).await;
+            }
+        }
+    }
+
+    async fn evict(&self, shard: ShardId, partitions: Vec<PartitionId>) -> bool {
+        let evicted = self.opener.evict(shard, partitions).await;
+        if let Err(error) = &evicted {
+            tracing::warn!(%shard, %error, "a replica's data is not gone yet");
+        }
+        evicted.is_ok()
     }
 
     async fn open_new(&mut self, image: &Image) {
@@ -121,6 +167,8 @@ impl Host {
                     self.broker.inner.shards.insert(shard.clone());
                     let tasks = self.broker.inner.tasks.child(&format!("shard-{id}"));
                     coordinator::start(&self.broker, &shard, &tasks);
+                    let members = replicas::run(self.broker.clone(), shard.clone());
+                    tasks.spawn("replicas", OnExit::StopNode, members);
                     let reconcile = reconcile::run(self.broker.clone(), shard);
                     tasks.spawn("reconcile", OnExit::StopNode, reconcile);
                     let at = self.broker.inner.clock.monotonic();
@@ -147,7 +195,9 @@ impl Host {
     fn is_turn_to_form(&self, shard: &Shard, record: &ShardRecord) -> bool {
         let is_formed = shard.group().is_initialized()
             || self.broker.inner.consensus.leader_hint(shard.id()).is_some();
-        let rank = record.replicas.iter().position(|(_, node)| *node == self.broker.inner.node);
+        // Only those it was made with, and none that holds another's place by now.
+        let own = (shard.group().replica(), self.broker.inner.node);
+        let rank = record.founding.iter().position(|founding| *founding == own);
         let (Some(rank), Some(opened)) = (rank, self.opened.get(&shard.id())) else { return false };
         let waited = self.broker.inner.clock.monotonic().saturating_sub(opened.at);
         !is_formed && waited >= FORM_WAIT * u32::try_from(rank).unwrap_or(u32::MAX)
@@ -155,7 +205,7 @@ impl Host {
 }
 
 async fn form(shard: &Shard, record: &ShardRecord) {
-    let members = record.replicas.clone();
+    let members = record.founding.clone();
     match shard.group().initialize(members).await {
         Ok(()) => tracing::info!(shard = %shard.id(), "formed a shard's group"),
         Err(InitializeError::Already) => {}

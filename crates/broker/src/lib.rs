@@ -5,8 +5,8 @@
 //! wrong. It also opens the shards this node hosts and keeps their partitions as the image says.
 //!
 //! - Must not know: sockets, gRPC, Kafka's bytes. It gets values and gives values.
-//! - Tasks: `host` (opens and closes shards), and per open shard `reconcile` (its partitions, while
-//!   this node leads it).
+//! - Tasks: `host` (opens and closes shards), and per open shard, while this node leads it,
+//!   `reconcile` (its partitions) and `replicas` (its members).
 //! - Architecture invariants: batches of one request reach their shards in call order; only a
 //!   leader that applied the first entry of its term serves; a partition is closed only after the
 //!   metadata group itself confirmed that its topic is gone.
@@ -27,8 +27,10 @@ pub mod init_producer;
 pub mod list_offsets;
 mod long_poll;
 pub mod metrics;
+pub mod nodes;
 pub mod produce;
 mod reconcile;
+mod replicas;
 mod route;
 pub mod storage_guard;
 pub mod topics;

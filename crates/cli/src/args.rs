@@ -73,9 +73,15 @@ pub enum Command {
     /// Shows consumer groups, their lag, and moves their positions.
     #[command(subcommand)]
     Group(GroupVerb),
-    /// Shows the cluster.
+    /// Shows the cluster, and gives every node its share.
     #[command(subcommand)]
     Cluster(ClusterVerb),
+    /// Lists nodes, and has them rest or leave.
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// Moves shards between nodes by hand.
+    #[command(subcommand)]
+    Shard(ShardVerb),
     /// Publishes events; each is on a quorum of disks when its line is printed.
     #[command(after_help = "Examples:\n  quipu pub fees '{\"amount\":120}'\n  \
         quipu pub fees --file events.jsonl --key-field permit\n  \
@@ -366,6 +372,95 @@ pub enum ClusterVerb {
     Info,
     /// Says whether all is well and what is not; exit code 1 when it is not.
     Health,
+    /// Moves replicas and leaderships until every node has its share: after nodes joined.
+    #[command(after_help = "Examples:\n  quipu cluster rebalance --dry-run\n  \
+        quipu cluster rebalance --at-once 4 --yes\n  quipu cluster rebalance --cancel")]
+    Rebalance {
+        /// Show the plan, change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Drop what is planned; moves that have begun go on to their end.
+        #[arg(long, conflicts_with_all = ["dry_run", "at_once"])]
+        cancel: bool,
+        /// Moves under way at once; two by default.
+        #[arg(long, default_value_t = 0, value_name = "MOVES")]
+        at_once: u32,
+        /// Return once the plan is accepted.
+        #[arg(long)]
+        no_wait: bool,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// `quipu node …`.
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// Shows nodes, what they are there for, and what they hold and lead.
+    #[command(alias = "ls")]
+    List,
+    /// Moves leaderships off a node before it is stopped, and keeps them off.
+    #[command(after_help = "Example:\n  quipu node drain 2 --for 30m && systemctl restart quipu")]
+    Drain {
+        /// Node id.
+        node: u64,
+        /// Work again after this time, whatever happens.
+        #[arg(long = "for", default_value = "1h", value_name = "DURATION")]
+        span: String,
+        /// Return once it is decided.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Lets a drained node work again; one that is being decommissioned stays in the cluster.
+    Undrain {
+        /// Node id.
+        node: u64,
+    },
+    /// Moves all replicas off a node and removes it; its id is never used again.
+    #[command(after_help = "Example:\n  quipu node decommission 1 --yes")]
+    Decommission(NodeLeave),
+    /// The same for a node that is lost: its replicas are built again on other nodes.
+    #[command(after_help = "Example:\n  quipu node replace 1 --yes")]
+    Replace(NodeLeave),
+}
+
+/// A node that is to leave.
+#[derive(Debug, Args)]
+pub struct NodeLeave {
+    /// Node id.
+    pub node: u64,
+    /// Return once it is decided.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `quipu shard …`.
+#[derive(Debug, Subcommand)]
+pub enum ShardVerb {
+    /// Moves the replicas of a shard to these nodes.
+    #[command(after_help = "Example:\n  quipu shard move 3 --to 4,1,2")]
+    Move {
+        /// Shard id.
+        shard: u32,
+        /// Nodes, the preferred leader first; as many as the shard has replicas.
+        #[arg(long, required = true, value_delimiter = ',', value_name = "NODES")]
+        to: Vec<u64>,
+        /// Return once it is decided.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Hands the leadership of a shard to a node.
+    Lead {
+        /// Shard id.
+        shard: u32,
+        /// Node id.
+        #[arg(long)]
+        by: u64,
+    },
 }
 
 /// `quipu pub`.

@@ -2,18 +2,53 @@
 
 use crate::args::{ClusterVerb, Format, Global};
 use crate::exit::{FAILED, Failure};
-use crate::{connect, output};
-use quipu_client::ClusterDescription;
+use crate::topic::confirm;
+use crate::{connect, output, waiting};
+use quipu_client::{ClusterDescription, ReplicaMove};
 
 /// Runs the verb.
 pub(crate) fn run(global: &Global, verb: ClusterVerb) -> anyhow::Result<()> {
-    let cluster = connect::block_on(async {
-        Ok(connect::client(global).await?.admin().describe_cluster().await?)
-    })?;
-    match verb {
-        ClusterVerb::Info => info(global, &cluster),
-        ClusterVerb::Health => health(global, &cluster),
+    connect::block_on(async {
+        let admin = connect::client(global).await?.admin();
+        match verb {
+            ClusterVerb::Info => info(global, &admin.describe_cluster().await?),
+            ClusterVerb::Health => health(global, &admin.describe_cluster().await?),
+            ClusterVerb::Rebalance { dry_run: true, .. } => {
+                show_moves(global, &admin.preview_rebalance().await?)
+            }
+            ClusterVerb::Rebalance { cancel: true, .. } => {
+                let dropped = admin.cancel_moves().await?;
+                output::note(&format!("{} planned moves are dropped", dropped.len()));
+                show_moves(global, &dropped)
+            }
+            ClusterVerb::Rebalance { at_once, no_wait, yes, .. } => {
+                let preview = admin.preview_rebalance().await?;
+                if preview.is_empty() {
+                    output::note("every node has its share: nothing to move");
+                    return Ok(());
+                }
+                if !yes {
+                    show_moves(global, &preview)?;
+                }
+                confirm("rebalance", yes, "moves the replicas of these shards")?;
+                let moves = admin.rebalance(at_once).await?;
+                if yes {
+                    show_moves(global, &moves)?;
+                }
+                if no_wait { Ok(()) } else { waiting::for_moves(&admin).await }
+            }
+        }
+    })
+}
+
+fn show_moves(global: &Global, moves: &[ReplicaMove]) -> anyhow::Result<()> {
+    if global.output == Format::Json {
+        return output::json(&moves);
     }
+    let rows = moves
+        .iter()
+        .map(|planned| vec![planned.shard.to_string(), join(&planned.from), join(&planned.to)]);
+    output::table(&["shard", "from", "to"], rows)
 }
 
 fn info(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
@@ -29,9 +64,14 @@ fn info(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
     ))?;
     let nodes = cluster.nodes.iter().map(|node| {
         let state = if node.is_alive { "alive" } else { "down" };
+        let state = if node.state == "active" {
+            state.to_owned()
+        } else {
+            format!("{state}, {}", node.state)
+        };
         vec![
             node.node_id.to_string(),
-            state.to_owned(),
+            state,
             node.address.clone(),
             node.rack.clone(),
             node.version.clone(),
@@ -43,7 +83,11 @@ fn info(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
             shard.shard.to_string(),
             optional(shard.leader),
             shard.term.to_string(),
-            join(&shard.replicas),
+            if shard.leaving.is_empty() {
+                join(&shard.replicas)
+            } else {
+                format!("{} (leaving: {})", join(&shard.replicas), join(&shard.leaving))
+            },
             shard.partitions.to_string(),
             optional(shard.committed_index),
             optional(shard.applied_index),

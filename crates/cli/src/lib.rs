@@ -20,12 +20,15 @@ mod failpoints;
 mod group;
 mod journal;
 mod local;
+mod node;
 mod output;
 mod publish;
 mod serve;
+mod shard;
 pub mod start_point;
 mod subscribe;
 mod topic;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -42,6 +45,8 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Topic(verb) => topic::run(&global, verb),
         Command::Group(verb) => group::run(&global, verb),
         Command::Cluster(verb) => cluster::run(&global, verb),
+        Command::Node(verb) => node::run(&global, verb),
+        Command::Shard(verb) => shard::run(&global, verb),
         Command::Pub(args) => publish::run(&global, args),
         Command::Sub(args) => subscribe::run(&global, args),
         Command::Replay(args) => subscribe::replay(&global, args),

@@ -13,6 +13,7 @@ use crate::{Error, Result};
 mod add_partitions;
 mod describe;
 mod groups;
+mod nodes;
 pub(crate) mod offsets;
 mod request;
 
@@ -22,6 +23,7 @@ pub use describe::{
     ShardDescription, TopicDescription,
 };
 pub use groups::{Group, GroupDescription, GroupMember, GroupOffset, GroupPartition};
+pub use nodes::{NodeChange, ReplicaMove};
 pub use offsets::{OffsetAt, OffsetFound};
 pub use request::{NewTopic, TopicChange};
 

@@ -59,7 +59,8 @@ macro_rules! answers {
 
 answers! {
     refusing: CreateTopicResponse DeleteTopicResponse AlterTopicResponse AddPartitionsResponse
-        PartitionChecksumResponse TransferLeaderResponse InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
+        PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse MoveReplicasResponse RebalanceResponse
+        InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
         ListGroupsResponse DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse;
     plain: MetadataResponse DescribeTopicsResponse DescribeClusterResponse ListOffsetsResponse
         DeleteRecordsResponse

@@ -57,8 +57,9 @@ mod tasks;
 pub use address::{Bootstrap, InvalidBootstrap};
 pub use admin::{
     Admin, ClusterDescription, ConfigEntry, Group, GroupDescription, GroupMember, GroupOffset,
-    GroupPartition, GrownTopic, NewTopic, NodeDescription, OffsetAt, OffsetFound,
-    PartitionChecksum, PartitionDescription, ShardDescription, TopicChange, TopicDescription,
+    GroupPartition, GrownTopic, NewTopic, NodeChange, NodeDescription, OffsetAt, OffsetFound,
+    PartitionChecksum, PartitionDescription, ReplicaMove, ShardDescription, TopicChange,
+    TopicDescription,
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{

@@ -1,5 +1,7 @@
 //! What a group tells the world about itself.
 
+use std::collections::BTreeSet;
+
 use openraft::ServerState;
 use quipu_types::{EntryId, LogIndex, NodeId, ReplicaId, ShardId, Term};
 
@@ -117,6 +119,19 @@ pub struct Member {
     pub node: NodeId,
     /// Whether it votes; else it is a learner.
     pub is_voter: bool,
+}
+
+/// How far the last change of members has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MembersChange {
+    /// Nothing is left of it to do.
+    #[default]
+    None,
+    /// It is not committed yet.
+    UnderWay,
+    /// Two sets of voters decide together, and nobody may be there who would go on: whoever began
+    /// it lost its leadership in between. Go on with [`crate::Group::change_voters`] to this set.
+    HalfWay(BTreeSet<ReplicaId>),
 }
 
 /// Who was last heard to lead a shard.

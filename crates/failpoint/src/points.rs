@@ -4,6 +4,8 @@
 pub const POINTS: &[&str] = &[
     "broker.commit.answer.before",
     "broker.commit.propose.before",
+    "broker.replicas.step.after",
+    "broker.replicas.step.before",
     "consensus.apply.after",
     "consensus.apply.before",
     "consensus.checkpoint.journal-flushed",
@@ -83,6 +85,9 @@ pub const POINTS: &[&str] = &[
     "shard.checkpoint.rows-flushed",
     "shard.checkpoint.rows-written",
     "shard.checkpoint.segments-flushed",
+    "shard.evict.dirs-removed",
+    "shard.evict.journal-removed",
+    "shard.evict.noted",
     "shard.garbage.remove.after",
     "shard.garbage.remove.before",
     "shard.group.apply.after",

@@ -17,6 +17,7 @@ use quipu_types::{PartitionId, PartitionIndex, ShardId, TopicId};
 /// | [`Self::Metadata`] | 3 | | 1 |
 /// | [`Self::MetadataTopic`] | 4 | topic 16 bytes | 17 |
 /// | [`Self::ConsumerGroup`] | 5 | shard u32, name | 5 + name |
+/// | [`Self::ShardReplica`] | 6 | shard u32 | 5 |
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// The format of the tables. Written when they are made; lives as long as they do. Kept by
@@ -38,6 +39,9 @@ pub enum Key {
     /// after the group was deleted. Without a name: the epoch that new groups begin at, which
     /// lives as long as the replica.
     ConsumerGroup(ShardId, Arc<str>),
+    /// Whose data of a shard there is: a replica id, big-endian. Written before anything else of
+    /// the replica; lives until the replica has left the node.
+    ShardReplica(ShardId),
 }
 
 /// Keys to scan: a kind, and the fields that are fixed.
@@ -51,6 +55,8 @@ pub enum KeyPrefix {
     MetadataTopics,
     /// Every [`Key::ConsumerGroup`] of a shard.
     ConsumerGroups(ShardId),
+    /// Every [`Key::ShardReplica`].
+    ShardReplicas,
 }
 
 /// Bytes that are no key.
@@ -68,6 +74,7 @@ mod kind {
     pub(super) const METADATA: u8 = 3;
     pub(super) const METADATA_TOPIC: u8 = 4;
     pub(super) const CONSUMER_GROUP: u8 = 5;
+    pub(super) const SHARD_REPLICA: u8 = 6;
 }
 
 impl Key {
@@ -94,6 +101,7 @@ impl Key {
                 bytes.extend(name.as_bytes());
                 bytes
             }
+            Self::ShardReplica(shard) => with_shard(kind::SHARD_REPLICA, *shard),
         }
     }
 
@@ -114,6 +122,7 @@ impl KeyPrefix {
             Self::PartitionCheckpoint(shard) => with_shard(kind::PARTITION_CHECKPOINT, shard),
             Self::MetadataTopics => vec![kind::METADATA_TOPIC],
             Self::ConsumerGroups(shard) => with_shard(kind::CONSUMER_GROUP, shard),
+            Self::ShardReplicas => vec![kind::SHARD_REPLICA],
         }
     }
 }
@@ -135,6 +144,7 @@ fn parse(bytes: &[u8]) -> Option<Key> {
             Some(Key::PartitionCheckpoint(shard(&rest[..4])?, PartitionId::new(topic, index)))
         }
         (kind::METADATA, 0) => Some(Key::Metadata),
+        (kind::SHARD_REPLICA, 4) => Some(Key::ShardReplica(shard(rest)?)),
         (kind::CONSUMER_GROUP, 4..) => {
             let name = std::str::from_utf8(&rest[4..]).ok()?;
             Some(Key::ConsumerGroup(shard(&rest[..4])?, name.into()))
@@ -167,6 +177,7 @@ mod tests {
             any::<[u8; 16]>().prop_map(|topic| Key::MetadataTopic(TopicId::from_bytes(topic))),
             (any::<u32>(), "\\PC{0,20}")
                 .prop_map(|(shard, name)| Key::ConsumerGroup(ShardId::new(shard), name.into())),
+            any::<u32>().prop_map(|shard| Key::ShardReplica(ShardId::new(shard))),
         ]
     }
 
@@ -182,7 +193,7 @@ mod tests {
         }
 
         #[test]
-        fn bytes_are_a_key_or_refused_and_nothing_else(bytes in prop::collection::vec(0..6_u8, 0..30)) {
+        fn bytes_are_a_key_or_refused_and_nothing_else(bytes in prop::collection::vec(0..7_u8, 0..30)) {
             if let Ok(key) = Key::decode(&bytes) {
                 prop_assert_eq!(key.encode(), bytes);
             }
@@ -209,6 +220,7 @@ mod tests {
         expected.extend([0xab; 16]);
         expected.extend([0, 0, 0, 7]);
         assert_eq!(Key::PartitionCheckpoint(shard, partition).encode(), expected);
+        assert_eq!(Key::ShardReplica(shard).encode(), [6, 1, 2, 3, 4]);
         assert_eq!(Key::Metadata.encode(), [3]);
         let mut expected = vec![4];
         expected.extend([0xab; 16]);

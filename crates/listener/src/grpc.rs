@@ -23,6 +23,7 @@ mod join;
 mod list_offsets;
 mod memory;
 mod metadata;
+mod nodes;
 mod partition_checksum;
 mod pipeline;
 mod produce;

@@ -41,6 +41,9 @@ impl Admission {
 
     fn check_directory(&self, sender: &PeerIdentity) -> Result<(), Rejection> {
         let (node, given) = (sender.node, sender.directory);
+        if self.images.image().removed.contains_key(&node) {
+            return Err(refused(&Refusal::NodeRemoved { node }));
+        }
         match self.known_directory(node) {
             Some(known) if known != given => {
                 Err(refused(&Refusal::NodeIdTaken { node, known, given }))
@@ -124,6 +127,7 @@ mod tests {
             start: start(5),
             rack: String::new(),
             version: String::new(),
+            state: crate::image::NodeState::Active,
         };
         image.nodes.insert(NodeId::new(3), record);
         image

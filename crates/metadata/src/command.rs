@@ -4,18 +4,18 @@
 //! an unknown kind or version stops the node instead of being skipped, for replicas that skip
 //! differently are no replicas; so a new command is sent only once every node reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, ProducerId, ShardId,
+    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, ProducerId, ReplicaId, ShardId,
     StartHistory, TopicId, TopicName,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::identity::Founder;
-use crate::image::TopicRecord;
+use crate::image::{NodeState, PlannedMoves, ReplicaMove, ShardRecord, TopicRecord};
 use crate::placement::Rule;
 use crate::refusal::Refusal;
 use crate::topic_config::{ConfigKey, InvalidConfig, Setting};
@@ -82,6 +82,29 @@ pub enum Command {
         /// How many.
         count: u64,
     },
+    /// Says what a node is there for.
+    SetNodeState {
+        /// The node.
+        node: NodeId,
+        /// From now on.
+        state: NodeState,
+    },
+    /// Forgets a node that holds nothing any more. Again: nothing.
+    RemoveNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// Begins to move replicas of a shard. To where they are: nothing.
+    MoveReplicas(ReplicaMove),
+    /// A shard's group consists of these replicas: those that were to leave have left.
+    SettleShard {
+        /// The shard.
+        shard: ShardId,
+        /// The voters of its group; no other member is left.
+        replicas: BTreeSet<ReplicaId>,
+    },
+    /// Replaces the plan of moves.
+    PlanMoves(PlannedMoves),
 }
 
 /// What a node says of itself at its start.
@@ -195,6 +218,16 @@ pub enum Outcome {
         /// How many.
         count: u64,
     },
+    /// The node is what it was said to be.
+    NodeStateSet,
+    /// The node is gone.
+    NodeRemoved,
+    /// The shard as it is now.
+    ReplicasMoving(ShardRecord),
+    /// The shard as it is now.
+    ShardSettled(ShardRecord),
+    /// The plan stands.
+    MovesPlanned,
 }
 
 /// A command's bytes are unreadable, or of a newer release.

@@ -3,8 +3,11 @@
 //! The task runs on every node and acts only where the group is led. All it does is propose
 //! commands and ask for transfers; both are harmless when two nodes believe to lead.
 
+mod drain;
 mod home;
 mod liveness;
+mod moves;
+mod voters;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,7 @@ use crate::image::Image;
 use crate::metrics;
 use crate::placement::Rule;
 use crate::state_machine;
+use drain::Drain;
 use home::Homecoming;
 use liveness::Liveness;
 
@@ -46,6 +50,7 @@ impl Controller {
         let mut standing = self.group.status();
         let mut liveness = Liveness::default();
         let mut homecoming = Homecoming::default();
+        let mut drain = Drain::default();
         loop {
             let image = Arc::clone(&images.borrow_and_update());
             self.observe(&image, &mut liveness);
@@ -55,6 +60,9 @@ impl Controller {
             metrics::controller_is_leader(is_controller);
             if is_controller {
                 self.act(&image).await;
+                drain.step(&self, &image, &liveness).await;
+                voters::step(&self, &image, &liveness).await;
+                moves::step(&self, &image, &liveness).await;
                 homecoming.step(&self, &image, &liveness).await;
             } else {
                 homecoming = Homecoming::default();
@@ -136,7 +144,9 @@ impl Controller {
 /// A class that lacks shards: the cluster's default, or one that a topic asked for, after nodes
 /// joined. None before all founders have registered: their shards are to be made together.
 fn class_to_grow(image: &Image) -> Option<u8> {
-    if !image.founders.keys().all(|node| image.nodes.contains_key(node)) {
+    let has_come =
+        |node: &NodeId| image.nodes.contains_key(node) || image.removed.contains_key(node);
+    if !image.founders.keys().all(has_come) {
         return None;
     }
     let mut classes: Vec<u8> = image.shards.values().map(|shard| shard.class).collect();

@@ -31,6 +31,10 @@ pub struct Image {
     pub nodes: BTreeMap<NodeId, NodeRecord>,
     /// Every data shard; the metadata group itself is not among them.
     pub shards: BTreeMap<ShardId, ShardRecord>,
+    /// Nodes that were removed, with the directories they had: their ids are never used again.
+    pub removed: BTreeMap<NodeId, DirectoryId>,
+    /// Moves of replicas that are to be made.
+    pub planned: PlannedMoves,
     /// The shard of each coordinator slice (ARCHITECTURE D10); empty until there are shards.
     pub slices: Vec<ShardId>,
     /// Every topic.
@@ -57,6 +61,59 @@ pub struct NodeRecord {
     pub rack: String,
     /// Its release.
     pub version: String,
+    /// What it is there for.
+    #[serde(default)]
+    pub state: NodeState,
+}
+
+/// What a node is there for. Persisted; never reuse a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeState {
+    /// Leads and follows.
+    #[default]
+    Active,
+    /// Leads nothing as long as another can: it is to be stopped for a while.
+    Drained {
+        /// Until when, whatever happens; milliseconds since 1970.
+        until_ms: u64,
+    },
+    /// Gives all its replicas away and is removed then.
+    Decommissioning,
+}
+
+impl NodeState {
+    /// Whether it may lead.
+    #[must_use]
+    pub const fn may_lead(self) -> bool {
+        matches!(self, Self::Active)
+    }
+
+    /// Whether it may be given replicas.
+    #[must_use]
+    pub const fn may_host(self) -> bool {
+        !matches!(self, Self::Decommissioning)
+    }
+}
+
+/// Moves that wait for their turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedMoves {
+    /// In the order in which they are to be made; one per shard at most.
+    pub moves: Vec<ReplicaMove>,
+    /// How many may be under way at once.
+    pub at_once: u32,
+}
+
+/// Which nodes are to hold a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaMove {
+    /// The shard.
+    pub shard: ShardId,
+    /// The nodes; the first is the preferred leader.
+    pub to: Vec<NodeId>,
 }
 
 /// A data shard.
@@ -66,9 +123,40 @@ pub struct ShardRecord {
     pub replicas: Vec<(ReplicaId, NodeId)>,
     /// The replication factor it was made for.
     pub class: u8,
+    /// Who held it before and is to leave once those above have taken over.
+    #[serde(default)]
+    pub leaving: Vec<(ReplicaId, NodeId)>,
+    /// Who may form the group: those it was made with, until it is known to be formed.
+    #[serde(default)]
+    pub founding: Vec<(ReplicaId, NodeId)>,
 }
 
 impl ShardRecord {
+    /// A shard that nobody has formed yet.
+    #[must_use]
+    pub fn new(replicas: Vec<(ReplicaId, NodeId)>, class: u8) -> Self {
+        Self { founding: replicas.clone(), replicas, class, leaving: Vec::new() }
+    }
+
+    /// The replica that a node holds, be it one that is to leave.
+    #[must_use]
+    pub fn replica_on(&self, node: NodeId) -> Option<ReplicaId> {
+        let held = self.replicas.iter().chain(&self.leaving);
+        held.into_iter().find(|(_, at)| *at == node).map(|(replica, _)| *replica)
+    }
+
+    /// The nodes that are to hold it, the preferred leader first.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.replicas.iter().map(|(_, node)| *node).collect()
+    }
+
+    /// Whether replicas are on the move.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
     /// Where its leader should be.
     #[must_use]
     pub fn preferred(&self) -> Option<(ReplicaId, NodeId)> {
@@ -167,7 +255,9 @@ impl Image {
     /// Replicas of a topic that does not say: three, or as many as there are nodes.
     #[must_use]
     pub fn default_replication(&self) -> u8 {
-        let nodes = self.nodes.len().max(self.founders.len());
+        let known = |node: &&NodeId| !self.removed.contains_key(*node);
+        let founders = self.founders.keys().filter(known).count();
+        let nodes = self.nodes.len().max(founders);
         u8::try_from(nodes).map_or(REPLICATION_DEFAULT, |nodes| nodes.min(REPLICATION_DEFAULT))
     }
 
@@ -175,6 +265,18 @@ impl Image {
     #[must_use]
     pub fn is_formed(&self) -> bool {
         self.cluster != ClusterId::default()
+    }
+
+    /// Nodes that may hold replicas.
+    pub fn hosts(&self) -> impl Iterator<Item = (NodeId, &NodeRecord)> {
+        let hosts = self.nodes.iter().filter(|(_, record)| record.state.may_host());
+        hosts.map(|(node, record)| (*node, record))
+    }
+
+    /// Shards of which a node holds a replica, be it one that is to leave.
+    pub fn shards_on(&self, node: NodeId) -> impl Iterator<Item = (ShardId, &ShardRecord)> {
+        let held = self.shards.iter().filter(move |(_, shard)| shard.replica_on(node).is_some());
+        held.map(|(id, shard)| (*id, shard))
     }
 
     /// The directory a node must have: as registered, or as it was when the cluster was formed.
@@ -216,8 +318,22 @@ impl Image {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A node of which only the state matters.
+    pub(crate) fn node_record(state: NodeState) -> NodeRecord {
+        NodeRecord {
+            address_client: String::new(),
+            address_peer: String::new(),
+            directory: DirectoryId::default(),
+            incarnation: Incarnation::default(),
+            start: StartId::default(),
+            rack: String::new(),
+            version: String::new(),
+            state,
+        }
+    }
 
     fn topic(name: &str, id: u8, shards: &[u32]) -> Arc<TopicRecord> {
         Arc::new(TopicRecord {

@@ -36,7 +36,9 @@ pub use command::{Command, NewTopic, NodeRegistration, Outcome, parse_keys, pars
 pub use error::MetadataError;
 pub use handle::Metadata;
 pub use identity::{Founder, Identity, IdentityError};
-pub use image::{Image, NodeRecord, ShardRecord, TopicRecord};
+pub use image::{
+    Image, NodeRecord, NodeState, PlannedMoves, ReplicaMove, ShardRecord, TopicRecord,
+};
 pub use refusal::Refusal;
 pub use replica::{Images, MetadataStateMachine, ReplicaOpenError};
 pub use sorted_map::SortedMap;

@@ -11,8 +11,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use quipu_types::{NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 
+mod rebalance;
 #[cfg(test)]
 mod tests;
+
+pub use rebalance::{Weighed, rebalance};
 
 /// How places are chosen. Persisted; never reuse a name, never change what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +74,47 @@ pub fn shards(
             made
         }
     }
+}
+
+/// The set that takes the place of another which loses nodes: racks that are not in it first, then
+/// the emptiest. The preferred leader stays first; where it is gone, who leads least is.
+///
+/// None when there are not enough sites.
+#[must_use]
+pub fn replace(
+    sites: &[Site],
+    existing: &[Placed],
+    class: u8,
+    set: &[NodeId],
+    gone: &[NodeId],
+) -> Option<Vec<NodeId>> {
+    let racks: BTreeMap<NodeId, &str> =
+        sites.iter().map(|site| (site.node, site.rack.as_str())).collect();
+    let replicas = |node| existing.iter().filter(|placed| placed.nodes.contains(&node)).count();
+    let leads = |node| {
+        let of_class = existing.iter().filter(|placed| placed.class == class);
+        of_class.filter(|placed| placed.nodes.first() == Some(&node)).count()
+    };
+    let mut to = set.to_vec();
+    for place in 0..to.len() {
+        if !gone.contains(&to[place]) {
+            continue;
+        }
+        let stays = |node: &&NodeId| !gone.contains(*node);
+        let taken: Vec<&str> =
+            to.iter().filter(stays).filter_map(|node| racks.get(node).copied()).collect();
+        let cost = |(node, rack): (&NodeId, &&str)| {
+            (taken.iter().filter(|other| *other == rack).count(), replicas(*node), *node)
+        };
+        let free = racks.iter().filter(|(node, _)| !to.contains(*node) && stays(node));
+        to[place] = free.map(cost).min()?.2;
+    }
+    if set.first() != to.first()
+        && let Some(first) = (0..to.len()).min_by_key(|place| (leads(to[*place]), to[*place]))
+    {
+        to.swap(0, first);
+    }
+    Some(to)
 }
 
 /// What each node has so far.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use quipu_types::{
-    ClusterId, DirectoryId, ErrorCode, Incarnation, NodeId, Retry, TopicId, TopicName, limits,
+    ClusterId, DirectoryId, ErrorCode, Incarnation, NodeId, Retry, ShardId, TopicId, TopicName,
+    limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -145,6 +146,59 @@ pub enum Refusal {
         /// Who claims it.
         given: NodeId,
     },
+    /// No node has the id.
+    #[error("there is no node {node}")]
+    UnknownNode {
+        /// The id.
+        node: NodeId,
+    },
+    /// The node was decommissioned.
+    #[error(
+        "node {node} was removed from the cluster, and its id is never used again: start a new \
+         node with another id and an empty directory"
+    )]
+    NodeRemoved {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node holds something yet.
+    #[error(
+        "node {node} holds replicas of {shards} shards: decommission it, and it is removed by \
+         itself once they have moved"
+    )]
+    NodeInUse {
+        /// The node.
+        node: NodeId,
+        /// How many shards.
+        shards: usize,
+    },
+    /// Replicas would have no place.
+    #[error(
+        "without node {node} there are {left} nodes for shards of {needed} replicas: add a node \
+         first"
+    )]
+    TooFewNodes {
+        /// The node that is to go.
+        node: NodeId,
+        /// Nodes that may hold replicas then.
+        left: usize,
+        /// Replicas of the widest shards.
+        needed: u8,
+    },
+    /// No shard has the id.
+    #[error("there is no shard {shard}")]
+    UnknownShard {
+        /// The id.
+        shard: ShardId,
+    },
+    /// A shard cannot be placed so.
+    #[error("shard {shard} cannot be held by these nodes: {reason}")]
+    InvalidPlacement {
+        /// The shard.
+        shard: ShardId,
+        /// What is wrong.
+        reason: String,
+    },
     /// The cluster has another id.
     #[error("this cluster is {known}, not {given}")]
     WrongCluster {
@@ -189,6 +243,11 @@ impl Refusal {
                 ErrorCode::WrongNode
             }
             Self::WrongCluster { .. } => ErrorCode::WrongCluster,
+            Self::UnknownNode { .. } => ErrorCode::UnknownNode,
+            Self::NodeRemoved { .. } => ErrorCode::WrongNode,
+            Self::NodeInUse { .. } => ErrorCode::NodeInUse,
+            Self::TooFewNodes { .. } | Self::InvalidPlacement { .. } => ErrorCode::InvalidPlacement,
+            Self::UnknownShard { .. } => ErrorCode::UnknownShard,
         }
     }
 
@@ -211,7 +270,13 @@ impl Refusal {
             | Self::NodeIdTaken { .. }
             | Self::OldDirectory { .. }
             | Self::DirectoryTaken { .. }
-            | Self::WrongCluster { .. } => Retry::Never,
+            | Self::WrongCluster { .. }
+            | Self::UnknownNode { .. }
+            | Self::NodeRemoved { .. }
+            | Self::NodeInUse { .. }
+            | Self::TooFewNodes { .. }
+            | Self::UnknownShard { .. }
+            | Self::InvalidPlacement { .. } => Retry::Never,
         }
     }
 
@@ -269,6 +334,21 @@ impl Refusal {
                 ("expected", known.to_string()),
                 ("found", given.to_string()),
             ],
+            Self::UnknownNode { node } | Self::NodeRemoved { node } => {
+                vec![("node", node.to_string())]
+            }
+            Self::NodeInUse { node, shards } => {
+                vec![("node", node.to_string()), ("shards", shards.to_string())]
+            }
+            Self::TooFewNodes { node, left, needed } => vec![
+                ("node", node.to_string()),
+                ("actual", left.to_string()),
+                ("required", needed.to_string()),
+            ],
+            Self::UnknownShard { shard } => vec![("shard", shard.to_string())],
+            Self::InvalidPlacement { shard, reason } => {
+                vec![("shard", shard.to_string()), ("reason", reason.clone())]
+            }
             Self::WrongCluster { known, given } => {
                 vec![("expected", known.to_string()), ("found", given.to_string())]
             }

@@ -13,6 +13,8 @@ use crate::placement::{self, Placed, Rule, Site};
 use crate::refusal::Refusal;
 use crate::topic_config::{ConfigKey, InvalidConfig, Setting, TopicConfig};
 
+mod moves;
+mod nodes;
 #[cfg(test)]
 mod tests;
 
@@ -92,6 +94,15 @@ pub fn apply(
         }
         // No image shows the counter: the version stays.
         Command::AllocateProducerIds { count } => return allocate_producer_ids(state, count),
+        Command::SetNodeState { node, state: duty } => {
+            nodes::set_state(&mut state.image, node, duty)?
+        }
+        Command::RemoveNode { node } => nodes::remove(&mut state.image, node)?,
+        Command::MoveReplicas(to) => moves::begin(state, &to)?,
+        Command::SettleShard { shard, replicas } => {
+            moves::settle(&mut state.image, shard, &replicas)?
+        }
+        Command::PlanMoves(planned) => moves::plan(&mut state.image, planned)?,
     };
     state.image.version = version;
     Ok(outcome)
@@ -103,8 +114,13 @@ fn find<'a>(image: &'a Image, name: &TopicName) -> Result<&'a Arc<TopicRecord>, 
 
 fn register(image: &mut Image, new: NodeRegistration) -> Result<Outcome, Refusal> {
     let node = new.node;
+    if image.removed.contains_key(&node) {
+        return Err(Refusal::NodeRemoved { node });
+    }
     check_directory(image, &new)?;
+    let state = image.nodes.get(&node).map(|known| known.state).unwrap_or_default();
     let record = NodeRecord {
+        state,
         address_client: new.address_client,
         address_peer: new.address_peer,
         directory: new.directory,
@@ -132,7 +148,9 @@ fn check_directory(image: &Image, new: &NodeRegistration) -> Result<(), Refusal>
     }
     let registered = image.nodes.iter().map(|(node, record)| (*node, record.directory));
     let founders = image.founders.iter().map(|(node, directory)| (*node, *directory));
-    let owner = registered.chain(founders).find(|(owner, of)| *of == given && *owner != node);
+    let removed = image.removed.iter().map(|(node, directory)| (*node, *directory));
+    let known = registered.chain(founders).chain(removed);
+    let owner = known.into_iter().find(|(owner, of)| *of == given && *owner != node);
     match owner {
         Some((known, directory)) => Err(Refusal::DirectoryTaken { directory, known, given: node }),
         None => Ok(()),
@@ -140,7 +158,7 @@ fn check_directory(image: &Image, new: &NodeRegistration) -> Result<(), Refusal>
 }
 
 fn check_replication(image: &Image, given: u8) -> Result<(), Refusal> {
-    let nodes = image.nodes.len();
+    let nodes = image.hosts().count();
     let max = u8::try_from(nodes).unwrap_or(u8::MAX).min(limits::REPLICATION_MAX);
     if (1..=max).contains(&given) {
         return Ok(());
@@ -167,30 +185,33 @@ fn place_slices(image: &mut Image) {
     image.slices = shards.into_iter().cycle().take(usize::try_from(slices).unwrap_or(0)).collect();
 }
 
+/// Where replicas may be placed.
+pub(crate) fn sites(image: &Image) -> Vec<Site> {
+    let hosts = image.hosts();
+    hosts.map(|(node, record)| Site { node, rack: record.rack.clone() }).collect()
+}
+
 /// Replica sets that would give every node its share of a class.
 pub(crate) fn missing_shards(image: &Image, class: u8, rule: Rule) -> Vec<Vec<NodeId>> {
-    let sites: Vec<Site> = image
-        .nodes
-        .iter()
-        .map(|(node, record)| Site { node: *node, rack: record.rack.clone() })
-        .collect();
-    let nodes_of = |shard: &ShardRecord| shard.replicas.iter().map(|(_, node)| *node).collect();
-    let existing: Vec<Placed> = image
-        .shards
-        .values()
-        .map(|shard| Placed { class: shard.class, nodes: nodes_of(shard) })
-        .collect();
+    let existing = image.shards.values();
+    let existing: Vec<Placed> =
+        existing.map(|shard| Placed { class: shard.class, nodes: shard.nodes() }).collect();
+    let sites = sites(image);
     placement::shards(rule, &sites, &existing, class, image.shards_per_node)
 }
 
 fn add_shard(state: &mut State, class: u8, set: &[NodeId]) -> ShardId {
     let id = ShardId::new(state.next_shard);
     state.next_shard += 1;
-    let first = state.next_replica;
-    let replicas: Vec<(ReplicaId, NodeId)> =
-        (first..).map(ReplicaId::new).zip(set.iter().copied()).collect();
-    state.next_replica = replicas.last().map_or(first, |(last, _)| last.get() + 1);
-    state.image.insert_shard(id, ShardRecord { replicas, class });
+    let replicas = set.iter().map(|node| (next_replica(state), *node)).collect();
+    state.image.insert_shard(id, ShardRecord::new(replicas, class));
+    id
+}
+
+/// An id that no replica had or will have.
+fn next_replica(state: &mut State) -> ReplicaId {
+    let id = ReplicaId::new(state.next_replica);
+    state.next_replica += 1;
     id
 }
 

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use quipu_broker::OpenShard;
 use quipu_consensus::Consensus;
 use quipu_journal::Journal;
 use quipu_kv::Store;
 use quipu_partition::PartitionEnv;
-use quipu_runtime::{Clock, TaskGroup};
-use quipu_shard::{OpenError, Shard, ShardEnv};
-use quipu_types::{ReplicaId, ShardId};
+use quipu_runtime::{Clock, TaskGroup, run_blocking};
+use quipu_shard::{OpenError, Residence, ResidenceError, Shard, ShardEnv};
+use quipu_types::{PartitionId, ReplicaId, ShardId};
 
 /// Everything a shard stands on.
 pub(crate) struct Opener {
@@ -28,20 +29,48 @@ impl OpenShard for Opener {
         &self,
         shard: ShardId,
         replica: ReplicaId,
-    ) -> futures::future::BoxFuture<'static, Result<Shard, OpenError>> {
-        let env = ShardEnv {
-            consensus: Arc::clone(&self.consensus),
-            journal: self.journal.group(shard),
-            kv: self.kv.clone(),
-            partitions: self.partitions.clone(),
-            snapshot_dir: self.snapshot_dir.clone(),
-            clock: self.clock.clone(),
-            tasks: self.tasks.clone(),
-        };
-        Box::pin(Shard::open(env, shard, replica))
+    ) -> BoxFuture<'static, Result<Shard, OpenError>> {
+        let residence = self.residence();
+        let (consensus, journal, kv) = (&self.consensus, Arc::clone(&self.journal), &self.kv);
+        let (consensus, kv, partitions) =
+            (Arc::clone(consensus), kv.clone(), self.partitions.clone());
+        let (snapshot_dir, clock, tasks) =
+            (self.snapshot_dir.clone(), self.clock.clone(), self.tasks.clone());
+        Box::pin(async move {
+            let claimed = apart(move || residence.claim(shard, replica)).await;
+            claimed.map_err(|source| OpenError::Residence { shard, source })?;
+            // Only now: what another replica left in the journal is gone.
+            let journal = journal.group(shard);
+            let env = ShardEnv { consensus, journal, kv, partitions, snapshot_dir, clock, tasks };
+            Shard::open(env, shard, replica).await
+        })
     }
 
-    fn forget(&self, shard: ShardId) {
-        self.journal.group(shard).remove();
+    fn evict(
+        &self,
+        shard: ShardId,
+        partitions: Vec<PartitionId>,
+    ) -> BoxFuture<'static, Result<(), ResidenceError>> {
+        let residence = self.residence();
+        Box::pin(apart(move || residence.evict(shard, &partitions)))
     }
+
+    fn residents(&self) -> BoxFuture<'static, Result<Vec<(ShardId, ReplicaId)>, ResidenceError>> {
+        let residence = self.residence();
+        Box::pin(apart(move || residence.residents()))
+    }
+}
+
+impl Opener {
+    fn residence(&self) -> Residence {
+        let (kv, journal) = (self.kv.clone(), Arc::clone(&self.journal));
+        Residence::new(kv, journal, self.partitions.clone(), self.snapshot_dir.clone())
+    }
+}
+
+/// Work that blocks, beside the tasks of the runtime.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ResidenceError> + Send + 'static,
+) -> Result<T, ResidenceError> {
+    run_blocking(work).await.unwrap_or(Err(ResidenceError::Stopping))
 }

@@ -68,6 +68,14 @@ pub enum OpenError {
         /// What failed.
         source: OpenGroupError,
     },
+    /// The node's disk cannot be made ready for it.
+    #[error("make room for shard {shard}: {source}")]
+    Residence {
+        /// Which shard.
+        shard: ShardId,
+        /// What failed.
+        source: crate::ResidenceError,
+    },
 }
 
 /// A handle to one shard's replica on this node. Cheap to clone.

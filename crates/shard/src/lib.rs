@@ -23,6 +23,7 @@ mod metrics;
 mod queue;
 mod replication;
 pub mod reply;
+mod residence;
 mod row;
 mod shards;
 #[cfg(feature = "sim")]
@@ -41,5 +42,6 @@ pub use groups::GroupTable;
 pub use handle::{OpenError, Permit, Shard, ShardEnv};
 pub use metrics::describe as describe_metrics;
 pub use reply::{InvalidReply, Outcome};
+pub use residence::{Residence, ResidenceError};
 pub use shards::Shards;
 pub use state_machine::ShardStateMachine;

@@ -394,7 +394,7 @@ impl StateMachine for ShardStateMachine {
 
 /// Partitions of generation 0 lie where everybody expects them; one that replaces a directory the
 /// durable checkpoint still needs lies beside.
-fn generation_root(root: &Path, generation: u32) -> PathBuf {
+pub(crate) fn generation_root(root: &Path, generation: u32) -> PathBuf {
     match generation {
         0 => root.to_path_buf(),
         generation => root.join(format!("generation-{generation}")),

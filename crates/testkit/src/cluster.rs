@@ -1,7 +1,7 @@
 //! A cluster of real processes.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +13,24 @@ use crate::until;
 
 /// How long a cluster may take until every shard has a leader.
 const READY_WAIT: Duration = Duration::from_secs(60);
+
+fn lay_out(
+    id: u64,
+    peers: &[String],
+    ports: &[SocketAddr],
+    settings: &[String],
+    root: &Path,
+) -> NodeProcess {
+    let mut flags = vec![
+        format!("node.id={id}"),
+        format!("cluster.bootstrap={}", peers.join(",")),
+        format!("listeners.client={}", ports[0]),
+        format!("listeners.peer={}", ports[1]),
+        format!("listeners.metrics={}", ports[2]),
+    ];
+    flags.extend(settings.iter().cloned());
+    NodeProcess::new(id, root.join(format!("node-{id}")), ports[0], ports[2], flags)
+}
 
 /// What kind of cluster.
 #[derive(Clone, Debug)]
@@ -36,6 +54,10 @@ impl Default for ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<NodeProcess>,
+    /// The first nodes, as `id@host:port`.
+    peers: Vec<String>,
+    settings: Vec<String>,
+    root: PathBuf,
     dir: Option<tempfile::TempDir>,
 }
 
@@ -81,20 +103,42 @@ impl Cluster {
             .collect();
         let nodes = (1..=options.nodes)
             .zip(ports.chunks(3))
-            .map(|(id, ports)| {
-                let mut flags = vec![
-                    format!("node.id={id}"),
-                    format!("cluster.bootstrap={}", peers.join(",")),
-                    format!("listeners.client={}", ports[0]),
-                    format!("listeners.peer={}", ports[1]),
-                    format!("listeners.metrics={}", ports[2]),
-                ];
-                flags.extend(options.settings.iter().cloned());
-                let dir = root.join(format!("node-{id}"));
-                NodeProcess::new(id, dir, ports[0], ports[2], flags)
-            })
+            .map(|(id, ports)| lay_out(id, &peers, ports, &options.settings, &root))
             .collect();
-        Ok(Self { nodes, dir })
+        Ok(Self { nodes, peers, settings: options.settings, root, dir })
+    }
+
+    /// Starts another node, which joins by the first ones. Returns its id: the lowest that no node
+    /// had.
+    ///
+    /// # Errors
+    /// When there is no free port, or the process cannot be started.
+    pub fn add_node(&mut self) -> Result<u64> {
+        let taken = |id: &u64| self.root.join(format!("node-{id}")).exists();
+        let id = (1..).find(|id| !taken(id)).context("ids do not end")?;
+        let ports = free_ports(3)?;
+        let mut peers = self.peers.clone();
+        peers.push(format!("{id}@{}", ports[1]));
+        let mut node = lay_out(id, &peers, &ports, &self.settings, &self.root);
+        node.start()?;
+        self.nodes.push(node);
+        Ok(id)
+    }
+
+    /// Ends a node for good; its directory stays.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    ///
+    /// # Panics
+    /// When the cluster has no such node.
+    pub fn retire(&mut self, id: u64) -> Result<()> {
+        let place = self.nodes.iter().position(|node| node.id() == id).expect("a node");
+        let mut node = self.nodes.remove(place);
+        if node.pid().is_some() && !node.has_died() {
+            node.kill()?;
+        }
+        Ok(())
     }
 
     /// The nodes, in order of id.

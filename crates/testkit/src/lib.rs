@@ -7,6 +7,7 @@
 
 mod cluster;
 pub mod dataset;
+pub mod failpoints;
 mod ledger;
 mod network;
 mod node;

@@ -75,6 +75,10 @@ error_codes! {
     GroupFull = 1608, "GROUP_FULL", "The consumer group has as many members as it may.";
     InvalidSubscription = 1609, "INVALID_SUBSCRIPTION", "The subscription names nothing, too much, or a pattern that is none.";
     InvalidCommit = 1610, "INVALID_COMMIT", "A position to commit is out of bounds.";
+    UnknownNode = 1701, "UNKNOWN_NODE", "No node has this id.";
+    UnknownShard = 1702, "UNKNOWN_SHARD", "No shard has this id.";
+    InvalidPlacement = 1703, "INVALID_PLACEMENT", "The nodes cannot hold the replicas that they would have to.";
+    NodeInUse = 1704, "NODE_IN_USE", "The node holds replicas, or answers: it cannot be removed or replaced yet.";
     NotLeader = 2001, "NOT_LEADER", "Another node leads this partition.";
     LeaderUnknown = 2002, "LEADER_UNKNOWN", "No leader is known at the moment; an election may be running.";
     LeadershipLost = 2003, "LEADERSHIP_LOST", "Leadership was lost while the operation was under way.";

@@ -200,10 +200,16 @@ pub(crate) const SHARDS: Part = Part {
 const STARTING: &str = "a node that starts leads nothing yet";
 const LEADS: &str = "only who leads does it";
 const LAGS: &str = "only who lags behind a leader does it";
+const MOVES: &str = "replicas that move are the subject of tests/elasticity";
 const SPARES: &str = "a gibibyte of purged files is kept for another life";
 
 /// What no node passes in a role, and why.
 pub(crate) const OUT_OF_REACH: &[(&str, &[Role], &str)] = &[
+    ("broker.replicas.step.before", BOTH, MOVES),
+    ("broker.replicas.step.after", BOTH, MOVES),
+    ("shard.evict.noted", BOTH, MOVES),
+    ("shard.evict.journal-removed", BOTH, MOVES),
+    ("shard.evict.dirs-removed", BOTH, MOVES),
     ("journal.discard.before", BOTH, SPARES),
     ("journal.discard.after", BOTH, SPARES),
     ("journal.start.before", LEADER, STARTING),

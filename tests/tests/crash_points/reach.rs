@@ -1,13 +1,10 @@
 //! How a node is brought to pass its point.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use quipu_client::{Client, NewRecord, NewTopic, NodeId, ShardId};
-use quipu_testkit::{NodeProcess, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use quipu_testkit::{NodeProcess, failpoints, until};
 
 use crate::cases::{Case, Drive, Role, Subject};
 use crate::field::Field;
@@ -97,21 +94,7 @@ async fn arm(field: &Field, id: u64, words: &str) -> Result<()> {
     let mut nodes = field.cluster.nodes().iter();
     let node = nodes.find(|node| node.id() == id).context("a node of the cluster")?;
     let address = node.metrics_address();
-    until("a node to be armed", ARM_WAIT, || put(address, words)).await
-}
-
-async fn put(address: SocketAddr, words: &str) -> Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
-    let head = format!("PUT /failpoints HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
-    let request = format!("{head}content-length: {}\r\n\r\n{words}", words.len());
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    // A node that passes its point at once need not come to its answer.
-    if stream.read_to_string(&mut answer).await.is_err() || answer.is_empty() {
-        return Ok(());
-    }
-    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    Ok(())
+    until("a node to be armed", ARM_WAIT, || failpoints::arm(address, words)).await
 }
 
 /// Arms a node and goes on with something until it is dead.

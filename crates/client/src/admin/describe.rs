@@ -4,6 +4,8 @@ use quipu_proto::v1;
 use quipu_types::TopicId;
 use serde::Serialize;
 
+use super::ReplicaMove;
+
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TopicDescription {
@@ -70,6 +72,10 @@ pub struct ClusterDescription {
     pub is_healthy: bool,
     /// What needs attention, one sentence each.
     pub problems: Vec<String>,
+    /// Moves of replicas that wait for their turn.
+    pub planned_moves: Vec<ReplicaMove>,
+    /// Nodes that were removed; their ids are never used again.
+    pub removed_nodes: Vec<u64>,
 }
 
 /// A node.
@@ -85,6 +91,10 @@ pub struct NodeDescription {
     pub is_alive: bool,
     /// Its software.
     pub version: String,
+    /// What it is there for: `active`, `drained` or `decommissioning`.
+    pub state: &'static str,
+    /// Until when it is drained, milliseconds since 1970.
+    pub drained_until_ms: Option<u64>,
 }
 
 /// A shard.
@@ -104,6 +114,8 @@ pub struct ShardDescription {
     pub applied_index: Option<u64>,
     /// Partitions it hosts.
     pub partitions: u32,
+    /// Nodes whose replicas leave once those above have taken over.
+    pub leaving: Vec<u64>,
 }
 
 /// The checksum of one replica of a partition.
@@ -160,12 +172,21 @@ impl ClusterDescription {
             partitions: cluster.partitions,
             is_healthy: cluster.is_healthy,
             problems: cluster.problems,
+            planned_moves: cluster.planned_moves.into_iter().map(ReplicaMove::from_proto).collect(),
+            removed_nodes: cluster.removed_nodes,
         }
     }
 }
 
 fn node(node: v1::Node) -> NodeDescription {
+    let state = match node.state() {
+        v1::NodeState::Active => "active",
+        v1::NodeState::Drained => "drained",
+        v1::NodeState::Decommissioning => "decommissioning",
+    };
     NodeDescription {
+        state,
+        drained_until_ms: (node.drained_until_ms > 0).then_some(node.drained_until_ms),
         node_id: node.node_id,
         address: node.address,
         rack: node.rack,
@@ -183,5 +204,6 @@ fn shard(shard: v1::ShardDescription) -> ShardDescription {
         committed_index: shard.committed_index,
         applied_index: shard.applied_index,
         partitions: shard.partitions,
+        leaving: shard.leaving_nodes,
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use quipu_types::{LogIndex, NodeId, ReplicaId};
 
 use super::Group;
 use crate::error::{ChangeMembersError, InitializeError};
-use crate::status::{self, Member};
+use crate::status::{self, Member, MembersChange};
 use crate::type_config::{Place, TypeConfig, entry_id};
 
 impl Group {
@@ -16,6 +17,23 @@ impl Group {
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
         status::members(&self.inner.raft.metrics().borrow_watched().membership_config)
+    }
+
+    /// How far the last change of members has come.
+    #[must_use]
+    pub fn change_of_members(&self) -> MembersChange {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = &metrics.membership_config;
+        if *members.log_id() > metrics.local_committed {
+            return MembersChange::UnderWay;
+        }
+        match members.membership().get_joint_config().as_slice() {
+            [_, .., target] => {
+                MembersChange::HalfWay(target.iter().copied().map(ReplicaId::new).collect())
+            }
+            [] | [_] => MembersChange::None,
+        }
     }
 
     /// How far each member's disk agrees with the leader's log, itself included. Empty elsewhere.
@@ -88,6 +106,20 @@ impl Group {
     ) -> Result<(), ChangeMembersError> {
         let voters: BTreeSet<u64> = voters.into_iter().map(ReplicaId::get).collect();
         let changed = self.inner.raft.change_membership(voters, keep_removed).await;
+        changed.map(drop).map_err(|error| self.unchanged(error))
+    }
+
+    /// Removes replicas without a vote.
+    ///
+    /// # Errors
+    /// `LeadershipLost`: the change may still happen.
+    pub async fn remove_learners(
+        &self,
+        replicas: Vec<ReplicaId>,
+    ) -> Result<(), ChangeMembersError> {
+        let replicas: BTreeSet<u64> = replicas.into_iter().map(ReplicaId::get).collect();
+        let change = ChangeMembers::RemoveNodes(replicas);
+        let changed = self.inner.raft.change_membership(change, false).await;
         changed.map(drop).map_err(|error| self.unchanged(error))
     }
 

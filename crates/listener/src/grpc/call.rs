@@ -87,7 +87,8 @@ macro_rules! answers {
 
 answers! {
     whole: InitProducerResponse CreateTopicResponse DeleteTopicResponse AlterTopicResponse
-        AddPartitionsResponse PartitionChecksumResponse TransferLeaderResponse FetchOffsetsResponse ListGroupsResponse
+        AddPartitionsResponse PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse MoveReplicasResponse RebalanceResponse
+        FetchOffsetsResponse ListGroupsResponse
         DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse;
     parts: ListOffsetsResponse.answers DescribeTopicsResponse.topics DeleteRecordsResponse.results
         MetadataResponse.topics;

@@ -5,8 +5,8 @@ use quipu_proto::v1;
 use quipu_types::{LogIndex, NodeId};
 
 use super::context::Context;
-use super::metadata;
 use super::refusal::Refusal;
+use super::{metadata, nodes};
 
 /// Answers a request.
 pub(super) async fn handle(
@@ -24,6 +24,8 @@ pub(super) async fn handle(
         partitions: count(cluster.partitions),
         is_healthy: cluster.problems.is_empty(),
         problems: cluster.problems,
+        planned_moves: cluster.planned.into_iter().map(nodes::replica_move).collect(),
+        removed_nodes: cluster.removed.into_iter().map(NodeId::get).collect(),
     })
 }
 
@@ -36,6 +38,7 @@ fn shard(shard: ShardView) -> v1::ShardDescription {
         committed_index: shard.committed.map(LogIndex::get),
         applied_index: shard.applied.map(LogIndex::get),
         partitions: count(shard.partitions),
+        leaving_nodes: shard.leaving.into_iter().map(NodeId::get).collect(),
     }
 }
 

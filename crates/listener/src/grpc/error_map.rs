@@ -61,13 +61,17 @@ fn status_code(code: ErrorCode) -> Code {
         | E::InvalidGroup
         | E::InvalidSubscription
         | E::InvalidCommit
+        | E::InvalidPlacement
         | E::CorruptBatch
         | E::UnsupportedCodec
         | E::InvalidTimestamp => Code::InvalidArgument,
         E::RequestTooLarge | E::RecordTooLarge | E::OffsetOutOfRange => Code::OutOfRange,
-        E::UnknownTopic | E::UnknownTopicId | E::UnknownPartition | E::UnknownGroup => {
-            Code::NotFound
-        }
+        E::UnknownTopic
+        | E::UnknownTopicId
+        | E::UnknownPartition
+        | E::UnknownGroup
+        | E::UnknownNode
+        | E::UnknownShard => Code::NotFound,
         E::TopicExists => Code::AlreadyExists,
         E::TopicProtected => Code::PermissionDenied,
         E::OutOfOrderSequence
@@ -77,6 +81,7 @@ fn status_code(code: ErrorCode) -> Code {
         | E::FencedEpoch
         | E::UnknownEpoch
         | E::WrongNode
+        | E::NodeInUse
         | E::WrongCluster
         | E::GroupNotEmpty
         | E::UnknownMember

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use quipu_broker::cluster::{NodeView, PartitionView, TopicFilter, TopicMissing, TopicView};
+use quipu_broker::nodes::NodeState;
 use quipu_proto::v1;
 use quipu_types::NodeId;
 
@@ -39,7 +40,14 @@ pub(super) fn filter(request: v1::MetadataRequest) -> Result<TopicFilter, Refusa
 
 /// The message of a node.
 pub(super) fn node(node: NodeView) -> v1::Node {
+    let (state, drained_until_ms) = match node.state {
+        NodeState::Active => (v1::NodeState::Active, 0),
+        NodeState::Drained { until_ms } => (v1::NodeState::Drained, until_ms),
+        NodeState::Decommissioning => (v1::NodeState::Decommissioning, 0),
+    };
     v1::Node {
+        state: state.into(),
+        drained_until_ms,
         node_id: node.node.get(),
         address: node.address,
         rack: node.rack,

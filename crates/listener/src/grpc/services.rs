@@ -15,7 +15,8 @@ use super::pipeline::{self, Pipeline};
 use super::produce::ProducePipeline;
 use super::{
     add_partitions, alter_topic, create_topic, delete_records, delete_topic, describe_cluster,
-    describe_topics, init_producer, list_offsets, metadata, partition_checksum, transfer_leader,
+    describe_topics, init_producer, list_offsets, metadata, nodes, partition_checksum,
+    transfer_leader,
 };
 use crate::config::STREAM_ANSWERS_MAX;
 use crate::metrics::StreamCount;
@@ -164,5 +165,26 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         answer("transfer_leader", &self.0, request, transfer_leader::handle).await
+    }
+
+    async fn change_node(
+        &self,
+        request: Request<v1::ChangeNodeRequest>,
+    ) -> Result<Response<v1::ChangeNodeResponse>, Status> {
+        answer("change_node", &self.0, request, nodes::change).await
+    }
+
+    async fn move_replicas(
+        &self,
+        request: Request<v1::MoveReplicasRequest>,
+    ) -> Result<Response<v1::MoveReplicasResponse>, Status> {
+        answer("move_replicas", &self.0, request, nodes::move_replicas).await
+    }
+
+    async fn rebalance(
+        &self,
+        request: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<v1::RebalanceResponse>, Status> {
+        answer("rebalance", &self.0, request, nodes::rebalance).await
     }
 }

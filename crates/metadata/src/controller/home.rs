@@ -68,7 +68,10 @@ impl Homecoming {
         image.shards.iter().find_map(|(shard, record)| {
             let (target, home) = record.preferred()?;
             let source = leader_of(*shard).filter(|source| *source != home)?;
-            let is_due = self.not_before.get(shard).is_none_or(|at| now >= *at)
+            let is_home_open = image.nodes.get(&home).is_none_or(|it| it.state.may_lead());
+            let is_due = is_home_open
+                && !record.is_moving()
+                && self.not_before.get(shard).is_none_or(|at| now >= *at)
                 && liveness.is_steady(home, STEADY, now)
                 && liveness.is_alive(source);
             is_due.then_some(Move { shard: *shard, source, target, home })
@@ -89,7 +92,7 @@ mod tests {
                 .map(|(replica, node)| (ReplicaId::new(replica), NodeId::new(node)))
                 .collect();
             let shard = ShardId::new(u32::try_from(shard).expect("small"));
-            image.insert_shard(shard, ShardRecord { replicas, class: 3 });
+            image.insert_shard(shard, ShardRecord::new(replicas, 3));
         }
         image
     }

@@ -9,7 +9,7 @@ use quipu_consensus::AppliedState;
 use quipu_types::{ClusterId, DirectoryId, EntryId, MetadataVersion, NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Image, NodeRecord, ShardRecord, TopicRecord};
+use crate::image::{Image, NodeRecord, PlannedMoves, ShardRecord, TopicRecord};
 use crate::state_machine::State;
 
 /// The only layout so far. Persisted; never reuse.
@@ -32,6 +32,10 @@ struct Core {
     nodes: BTreeMap<NodeId, NodeRecord>,
     shards: BTreeMap<ShardId, ShardRecord>,
     slices: Vec<ShardId>,
+    #[serde(default)]
+    removed: BTreeMap<NodeId, DirectoryId>,
+    #[serde(default)]
+    planned: PlannedMoves,
     next_shard: u32,
     next_replica: u64,
     next_producer: i64,
@@ -51,6 +55,8 @@ impl Core {
             nodes: image.nodes.clone(),
             shards: image.shards.clone(),
             slices: image.slices.clone(),
+            removed: image.removed.clone(),
+            planned: image.planned.clone(),
             next_shard: state.next_shard,
             next_replica: state.next_replica,
             next_producer: state.next_producer,
@@ -73,8 +79,10 @@ impl Core {
         image.slices = self.slices;
         image.founders = self.founders;
         image.nodes = self.nodes;
+        image.removed = self.removed;
+        image.planned = self.planned;
         for (id, shard) in self.shards {
-            let mut nodes = shard.replicas.iter().map(|(_, node)| node);
+            let mut nodes = shard.replicas.iter().chain(&shard.leaving).map(|(_, node)| node);
             if let Some(node) = nodes.find(|node| !image.nodes.contains_key(node)) {
                 return Err(InvalidRow(format!("shard {id} is on node {node}, which is not")));
             }

@@ -5,6 +5,7 @@ use quipu_types::{ClusterId, DirectoryId, Incarnation, StartHistory, StartId, To
 
 use super::*;
 
+mod elastic;
 mod partitions;
 
 const RULE: Rule = Rule::LeastLoaded;

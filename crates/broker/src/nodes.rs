@@ -1,0 +1,242 @@
+//! What nodes are there for, and where replicas are: as an operator wants it.
+
+use std::time::Duration;
+
+pub use quipu_metadata::NodeState;
+use quipu_metadata::placement::{self, Site, Weighed};
+use quipu_metadata::{Command, Image, MetadataError, PlannedMoves, ReplicaMove};
+use quipu_runtime::Deadline;
+use quipu_types::{Effect, ErrorCode, NodeId, Retry, ShardId};
+
+use crate::Broker;
+use crate::error::OperationError;
+
+/// The longest drain: longer than any maintenance, shorter than being forgotten.
+const DRAIN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Moves under way at once, unless the operator says.
+const AT_ONCE: u32 = 2;
+/// The most that may be asked for.
+const AT_ONCE_MAX: u32 = 100;
+/// What a partition weighs against an empty shard, which costs its heartbeats only.
+const PARTITION_WEIGHT: u64 = 16;
+
+/// What is to become of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeChange {
+    /// Leaderships leave it, for so long at most.
+    Drain(Duration),
+    /// It works again; one that is being decommissioned stays.
+    Activate,
+    /// Its replicas go to other nodes; then it is removed for ever.
+    Decommission,
+    /// The same for a node that does not answer any more.
+    Replace,
+}
+
+/// A move of a shard's replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoveView {
+    /// The shard.
+    pub shard: ShardId,
+    /// Where they are.
+    pub from: Vec<NodeId>,
+    /// Where they are to be; the preferred leader first.
+    pub to: Vec<NodeId>,
+}
+
+/// Why nodes and replicas stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ElasticError {
+    /// The metadata group refused, or did not answer.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A node is to be replaced that answers.
+    #[error("node {node} answers: to take a living node out of the cluster, decommission it")]
+    Alive {
+        /// The node.
+        node: NodeId,
+    },
+    /// A drain too short or too long.
+    #[error("a drain of {given:?} is out of bounds: use 1 s to {DRAIN_MAX:?}")]
+    InvalidDrain {
+        /// As asked for.
+        given: Duration,
+    },
+    /// Too many moves at once.
+    #[error("{given} moves at once are too many: use 1 to {AT_ONCE_MAX}")]
+    InvalidAtOnce {
+        /// As asked for.
+        given: u32,
+    },
+}
+
+impl OperationError for ElasticError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Metadata(error) => error.code(),
+            Self::Alive { .. } => ErrorCode::NodeInUse,
+            Self::InvalidDrain { .. } | Self::InvalidAtOnce { .. } => ErrorCode::Malformed,
+        }
+    }
+
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Metadata(error) => error.effect(),
+            Self::Alive { .. } | Self::InvalidDrain { .. } | Self::InvalidAtOnce { .. } => {
+                Effect::None
+            }
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Metadata(error) => error.retry(),
+            Self::Alive { .. } | Self::InvalidDrain { .. } | Self::InvalidAtOnce { .. } => {
+                Retry::Never
+            }
+        }
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Metadata(error) => error.fields(),
+            Self::Alive { node } => vec![("node", node.to_string())],
+            Self::InvalidDrain { given } => vec![
+                ("field", "drain_for_ms".to_owned()),
+                ("actual", given.as_millis().to_string()),
+                ("limit", DRAIN_MAX.as_millis().to_string()),
+            ],
+            Self::InvalidAtOnce { given } => vec![
+                ("field", "at_once".to_owned()),
+                ("actual", given.to_string()),
+                ("limit", AT_ONCE_MAX.to_string()),
+            ],
+        }
+    }
+}
+
+impl Broker {
+    /// Says what a node is there for. Returns once that is decided; leaderships and replicas
+    /// follow.
+    ///
+    /// # Errors
+    /// [`ElasticError`]; what was refused changes nothing.
+    pub async fn change_node(
+        &self,
+        node: NodeId,
+        change: NodeChange,
+        deadline: Deadline,
+    ) -> Result<(), ElasticError> {
+        let state = match change {
+            NodeChange::Drain(span) => self.drained_for(span)?,
+            NodeChange::Activate => NodeState::Active,
+            NodeChange::Decommission => NodeState::Decommissioning,
+            NodeChange::Replace => {
+                if node == self.inner.node || self.inner.consensus.is_alive(node) {
+                    return Err(ElasticError::Alive { node });
+                }
+                NodeState::Decommissioning
+            }
+        };
+        self.inner.metadata.propose(Command::SetNodeState { node, state }, deadline).await?;
+        Ok(())
+    }
+
+    fn drained_for(&self, given: Duration) -> Result<NodeState, ElasticError> {
+        if !(Duration::from_secs(1)..=DRAIN_MAX).contains(&given) {
+            return Err(ElasticError::InvalidDrain { given });
+        }
+        let span = i64::try_from(given.as_millis()).unwrap_or(i64::MAX);
+        let until = self.inner.clock.wall_ms().saturating_add(span);
+        Ok(NodeState::Drained { until_ms: u64::try_from(until).unwrap_or(0) })
+    }
+
+    /// Begins to move the replicas of a shard; returns once that is decided.
+    ///
+    /// # Errors
+    /// [`ElasticError`]; what was refused changes nothing.
+    pub async fn move_replicas(
+        &self,
+        shard: ShardId,
+        to: Vec<NodeId>,
+        deadline: Deadline,
+    ) -> Result<(), ElasticError> {
+        let to = ReplicaMove { shard, to };
+        self.inner.metadata.propose(Command::MoveReplicas(to), deadline).await?;
+        Ok(())
+    }
+
+    /// The moves that would give every node its share, as far as this node knows.
+    #[must_use]
+    pub fn preview_rebalance(&self) -> Vec<MoveView> {
+        let image = self.image();
+        let hosts = image.hosts();
+        let answers = |node| node == self.inner.node || self.inner.consensus.is_alive(node);
+        let sites: Vec<Site> = hosts
+            .filter(|(node, _)| answers(*node))
+            .map(|(node, record)| Site { node, rack: record.rack.clone() })
+            .collect();
+        let shards: Vec<Weighed> = image
+            .shards
+            .iter()
+            .map(|(shard, record)| Weighed {
+                shard: *shard,
+                nodes: record.nodes(),
+                weight: 1 + PARTITION_WEIGHT * count(image.partition_count(*shard)),
+            })
+            .collect();
+        let moves = placement::rebalance(&sites, &shards);
+        moves.iter().map(|planned| view(&image, planned)).collect()
+    }
+
+    /// Plans the moves that give every node its share, in place of what was planned. Returns them.
+    ///
+    /// # Errors
+    /// [`ElasticError`]; what was refused changes nothing.
+    pub async fn rebalance(
+        &self,
+        at_once: u32,
+        deadline: Deadline,
+    ) -> Result<Vec<MoveView>, ElasticError> {
+        let at_once = if at_once == 0 { AT_ONCE } else { at_once };
+        if at_once > AT_ONCE_MAX {
+            return Err(ElasticError::InvalidAtOnce { given: at_once });
+        }
+        let views = self.preview_rebalance();
+        let moves = views
+            .iter()
+            .map(|view| ReplicaMove { shard: view.shard, to: view.to.clone() })
+            .collect();
+        let planned = PlannedMoves { moves, at_once };
+        self.inner.metadata.propose(Command::PlanMoves(planned), deadline).await?;
+        Ok(views)
+    }
+
+    /// Drops what is planned; moves that have begun go on to their end. Returns what was dropped,
+    /// as far as this node knew.
+    ///
+    /// # Errors
+    /// [`ElasticError`].
+    pub async fn cancel_moves(&self, deadline: Deadline) -> Result<Vec<MoveView>, ElasticError> {
+        let views = self.planned_moves();
+        let nothing = PlannedMoves::default();
+        self.inner.metadata.propose(Command::PlanMoves(nothing), deadline).await?;
+        Ok(views)
+    }
+
+    /// Moves that wait for their turn.
+    #[must_use]
+    pub fn planned_moves(&self) -> Vec<MoveView> {
+        let image = self.image();
+        image.planned.moves.iter().map(|planned| view(&image, planned)).collect()
+    }
+}
+
+fn view(image: &Image, planned: &ReplicaMove) -> MoveView {
+    let from = image.shards.get(&planned.shard).map(|record| record.nodes()).unwrap_or_default();
+    MoveView { shard: planned.shard, from, to: planned.to.clone() }
+}
+
+fn count(items: usize) -> u64 {
+    u64::try_from(items).unwrap_or(u64::MAX / PARTITION_WEIGHT - 1)
+}

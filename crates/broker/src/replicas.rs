@@ -1,0 +1,95 @@
+//! The members of the shards this node leads: brought to where the image wants them, one safe step
+//! at a time.
+//!
+//! A new replica follows without a vote until it has caught up; then it votes; then another leads,
+//! if the leader is to leave; then those that are to leave lose their vote. Each step is taken from
+//! what is there, so it does not matter who took the one before: a new leader goes on where the
+//! last one died.
+
+mod step;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quipu_consensus::ChangeMembersError;
+use quipu_metadata::{Command, ShardRecord};
+use quipu_runtime::Deadline;
+use quipu_shard::Shard;
+use quipu_types::ReplicaId;
+
+use crate::{Broker, long_poll};
+use step::{Standing, Step};
+
+/// Looks again this often, for what no watch announces: how far a replica has come.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// How long the metadata group may take to hear of it.
+const SETTLE_WAIT: Duration = Duration::from_secs(5);
+
+/// Follows images and the shard's leadership until cancelled.
+pub(crate) async fn run(broker: Broker, shard: Shard) {
+    let mut images = broker.inner.metadata.watch();
+    let mut standing = [shard.group().status()];
+    loop {
+        standing[0].borrow_and_update();
+        let image = Arc::clone(&images.borrow_and_update());
+        let record = image.shards.get(&shard.id()).filter(|record| record.is_moving());
+        let is_moving = record.is_some();
+        if let Some(record) = record.filter(|_| shard.is_ready_leader()) {
+            advance(&broker, &shard, record).await;
+        }
+        let clock = broker.clock();
+        // Nothing moves: an image says when something does.
+        let wait = if is_moving { INTERVAL } else { INTERVAL * 240 };
+        let deadline = Deadline::after(clock, wait);
+        long_poll::wait(std::iter::once(&mut images), &mut standing, clock, deadline).await;
+    }
+}
+
+/// Takes the next step, if one can be taken.
+async fn advance(broker: &Broker, shard: &Shard, record: &ShardRecord) {
+    let group = shard.group();
+    let standing = Standing {
+        own: group.replica(),
+        change: group.change_of_members(),
+        members: group.members(),
+        last: group.positions().last.map_or(0, |last| last.index.get()),
+        replication: group.replication(),
+    };
+    let is_alive = |node| broker.inner.consensus.is_alive(node);
+    let Some(step) = step::next(record, &standing, is_alive) else { return };
+    tracing::info!(shard = %shard.id(), ?step, "members of a shard change");
+    quipu_failpoint::hit("broker.replicas.step.before");
+    let done = match step {
+        Step::Follow { replica, node } => group.add_learner(replica, node).await,
+        Step::Vote(voters) => group.change_voters(voters.into_iter().collect(), true).await,
+        Step::Forget(replicas) => group.remove_learners(replicas).await,
+        Step::HandOver(successors) => return hand_over(shard, successors).await,
+        Step::Settle(replicas) => return settle(broker, shard, replicas).await,
+    };
+    quipu_failpoint::hit("broker.replicas.step.after");
+    match done {
+        Ok(()) | Err(ChangeMembersError::NotLeader { .. } | ChangeMembersError::Stopped) => {}
+        Err(error @ (ChangeMembersError::Refused(_) | ChangeMembersError::LeadershipLost)) => {
+            tracing::info!(shard = %shard.id(), %error, "members of a shard stay for now");
+        }
+    }
+}
+
+async fn hand_over(shard: &Shard, successors: Vec<ReplicaId>) {
+    for successor in successors {
+        match shard.group().transfer_leadership(successor).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(shard = %shard.id(), %error, "no successor yet"),
+        }
+    }
+}
+
+async fn settle(broker: &Broker, shard: &Shard, replicas: BTreeSet<ReplicaId>) {
+    let command = Command::SettleShard { shard: shard.id(), replicas };
+    let deadline = Deadline::after(broker.clock(), SETTLE_WAIT);
+    match broker.inner.metadata.propose(command, deadline).await {
+        Ok(_) => tracing::info!(shard = %shard.id(), "the replicas of a shard have moved"),
+        Err(error) => tracing::warn!(shard = %shard.id(), %error, "a move is not noted yet"),
+    }
+}
