@@ -1,6 +1,7 @@
 //! The broker's handle, and what it stands on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use quipu_consensus::Consensus;
@@ -53,6 +54,8 @@ pub struct BrokerEnv {
     pub opener: Arc<dyn OpenShard>,
     /// Told by whoever measures the disk.
     pub storage: StorageGuard,
+    /// Between two looks at what is too old or too much.
+    pub retention_interval: Duration,
     /// Time.
     pub clock: Clock,
     /// The node's tasks.
@@ -71,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) metadata: Metadata,
     pub(crate) shards: Shards,
     pub(crate) storage: StorageGuard,
+    pub(crate) retention_interval: Duration,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskGroup,
     pub(crate) hosting: Hosting,
@@ -94,6 +98,7 @@ impl Broker {
                 metadata: env.metadata,
                 shards: env.shards,
                 storage: env.storage,
+                retention_interval: env.retention_interval,
                 clock: env.clock,
                 tasks: tasks.clone(),
                 hosting,

@@ -12,6 +12,7 @@ use crate::error::{
     not_leader_fields, not_leader_retry,
 };
 use crate::list_offsets::ListOffsetsError;
+use crate::metrics::DeletionReason;
 use crate::route::Route;
 use crate::topics::LookupError;
 use crate::{Broker, calls};
@@ -157,24 +158,29 @@ impl Broker {
         let Route { partition, shard, .. } = place;
         // The whole prefix: apply stops at the high watermark it finds.
         let to = target.before.unwrap_or(Offset::new(u64::MAX));
-        if let Some(asked) = target.before {
-            let bounds = self.bounds(partition, shard, deadline).await?;
-            let (log_start, high_watermark) = (bounds.log_start(), bounds.high_watermark());
-            if asked > high_watermark {
-                return Err(DeleteRecordsError::OffsetOutOfRange {
-                    asked,
-                    log_start,
-                    high_watermark,
-                });
-            }
+        let bounds = self.bounds(partition, shard, deadline).await?;
+        let (log_start, high_watermark) = (bounds.log_start(), bounds.high_watermark());
+        if let Some(asked) = target.before.filter(|asked| *asked > high_watermark) {
+            return Err(DeleteRecordsError::OffsetOutOfRange { asked, log_start, high_watermark });
         }
         let command = PartitionControl::Trim { partition, to };
         match self.control(shard, command, deadline).await? {
-            ControlOutcome::Trimmed(progress) => Ok(progress.log_start()),
+            ControlOutcome::Trimmed(progress) => {
+                let records = progress.log_start().get().saturating_sub(log_start.get());
+                self.count_deleted(partition, records);
+                Ok(progress.log_start())
+            }
             ControlOutcome::UnknownPartition => Err(RouteError::NotReady.into()),
             ControlOutcome::Opened { .. } | ControlOutcome::Closed => {
                 Err(DeleteRecordsError::Control(ControlError::Reply))
             }
+        }
+    }
+
+    fn count_deleted(&self, partition: PartitionId, records: u64) {
+        if let Some(topic) = self.image().topic_by_id(&partition.topic) {
+            // How many bytes that is, retention of the leader's segments decides.
+            self.inner.metrics.topic(topic).deleted(DeletionReason::Request, records, 0);
         }
     }
 

@@ -11,7 +11,7 @@ use quipu_shard::Shard;
 use quipu_types::{NodeId, PartitionId, ReplicaId, ShardId};
 
 use crate::broker::OpenShard;
-use crate::{Broker, coordinator, reconcile, replicas};
+use crate::{Broker, coordinator, reconcile, replicas, retention};
 
 /// The host looks again this often, for what no image announces.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -169,8 +169,11 @@ impl Host {
                     coordinator::start(&self.broker, &shard, &tasks);
                     let members = replicas::run(self.broker.clone(), shard.clone());
                     tasks.spawn("replicas", OnExit::StopNode, members);
-                    let reconcile = reconcile::run(self.broker.clone(), shard);
+                    let reconcile = reconcile::run(self.broker.clone(), shard.clone());
                     tasks.spawn("reconcile", OnExit::StopNode, reconcile);
+                    let interval = self.broker.inner.retention_interval;
+                    let retention = retention::run(self.broker.clone(), shard, interval);
+                    tasks.spawn("retention", OnExit::StopNode, retention);
                     let at = self.broker.inner.clock.monotonic();
                     self.opened.insert(*id, Opened { at, tasks });
                 }

@@ -6,7 +6,7 @@
 //!
 //! - Must not know: sockets, gRPC, Kafka's bytes. It gets values and gives values.
 //! - Tasks: `host` (opens and closes shards), and per open shard, while this node leads it,
-//!   `reconcile` (its partitions) and `replicas` (its members).
+//!   `reconcile` (its partitions), `replicas` (its members) and `retention` (old records).
 //! - Architecture invariants: batches of one request reach their shards in call order; only a
 //!   leader that applied the first entry of its term serves; a partition is closed only after the
 //!   metadata group itself confirmed that its topic is gone.
@@ -31,6 +31,7 @@ pub mod nodes;
 pub mod produce;
 mod reconcile;
 mod replicas;
+mod retention;
 mod route;
 pub mod storage_guard;
 pub mod topics;

@@ -15,6 +15,8 @@ const RECORDS_IN: &str = "quipu_topic_records_in_total";
 const BYTES_IN: &str = "quipu_topic_bytes_in_total";
 const BYTES_OUT: &str = "quipu_topic_bytes_out_total";
 const DUPLICATES: &str = "quipu_topic_duplicate_batches_total";
+const RECORDS_DELETED: &str = "quipu_topic_records_deleted_total";
+const BYTES_DELETED: &str = "quipu_topic_bytes_deleted_total";
 const LEADERLESS: &str = "quipu_cluster_leaderless_partitions";
 const UNDER_REPLICATED: &str = "quipu_cluster_under_replicated_partitions";
 const NODES_DOWN: &str = "quipu_cluster_nodes_down";
@@ -40,6 +42,16 @@ pub fn describe() {
     describe_counter!(BYTES_IN, Unit::Bytes, "Bytes of batches acknowledged, repeats left out.");
     describe_counter!(BYTES_OUT, Unit::Bytes, "Bytes of batches read.");
     describe_counter!(DUPLICATES, Unit::Count, "Batches recognised as repeats.");
+    describe_counter!(
+        RECORDS_DELETED,
+        Unit::Count,
+        "Records deleted, by reason: age, size, request."
+    );
+    describe_counter!(
+        BYTES_DELETED,
+        Unit::Bytes,
+        "Bytes deleted by retention, by reason: age, size."
+    );
     describe_gauge!(LEADERLESS, Unit::Count, "Partitions without a leader, as this node sees it.");
     describe_gauge!(
         UNDER_REPLICATED,
@@ -87,6 +99,7 @@ pub(crate) struct TopicMetrics {
 
 #[derive(Debug)]
 struct Instruments {
+    topic: String,
     records_in: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
@@ -126,7 +139,8 @@ impl TopicMetrics {
                 records_in: counter!(RECORDS_IN, "topic" => topic.clone()),
                 bytes_in: counter!(BYTES_IN, "topic" => topic.clone()),
                 bytes_out: counter!(BYTES_OUT, "topic" => topic.clone()),
-                duplicates: counter!(DUPLICATES, "topic" => topic),
+                duplicates: counter!(DUPLICATES, "topic" => topic.clone()),
+                topic,
             }),
         }
     }
@@ -140,9 +154,40 @@ impl TopicMetrics {
         }
     }
 
+    /// Counts records that are gone.
+    pub(crate) fn deleted(&self, reason: DeletionReason, records: u64, bytes: u64) {
+        if records == 0 {
+            return;
+        }
+        let (topic, reason) = (self.inner.topic.clone(), reason.name());
+        counter!(RECORDS_DELETED, "topic" => topic.clone(), "reason" => reason).increment(records);
+        counter!(BYTES_DELETED, "topic" => topic, "reason" => reason).increment(bytes);
+    }
+
     /// Counts bytes on their way out.
     pub(crate) fn fetched(&self, bytes: usize) {
         self.inner.bytes_out.increment(bytes as u64);
+    }
+}
+
+/// Why records are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeletionReason {
+    /// Too old.
+    Age,
+    /// Too many.
+    Size,
+    /// Somebody asked for it.
+    Request,
+}
+
+impl DeletionReason {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Size => "size",
+            Self::Request => "request",
+        }
     }
 }
 

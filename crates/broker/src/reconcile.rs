@@ -72,7 +72,11 @@ async fn pass(broker: &Broker, image: &Image, shard: &Shard, sent: &mut Sent) {
     });
     let closes = closing.into_iter().map(|partition| PartitionControl::Close { partition });
     let commands: Vec<PartitionControl> = opens.chain(closes).collect();
-    for done in carry_out(broker, shard, commands).await {
+    let done = carry_out(broker, shard, commands).await;
+    if !done.is_empty() {
+        tracing::info!(shard = %id, commands = done.len(), "brought partitions in line");
+    }
+    for done in done {
         match done {
             PartitionControl::Open { partition, config, .. } => {
                 sent.configs.insert(partition, config);
@@ -101,7 +105,7 @@ async fn confirmed_gone(
 }
 
 /// Sends commands, many at a time; returns those that were applied.
-async fn carry_out(
+pub(crate) async fn carry_out(
     broker: &Broker,
     shard: &Shard,
     commands: Vec<PartitionControl>,
@@ -127,9 +131,6 @@ async fn carry_out(
                 tracing::debug!(shard = %shard.id(), %error, "a partition command failed; again soon");
             }
         }
-    }
-    if !done.is_empty() {
-        tracing::info!(shard = %shard.id(), commands = done.len(), "brought partitions in line");
     }
     done
 }

@@ -18,6 +18,7 @@ mod metrics;
 mod partition;
 mod producers;
 mod reader;
+pub mod retention;
 
 pub use checkpoint::{InvalidCheckpoint, PartitionCheckpoint};
 pub use error::{AppendRefused, ReadError, StorageError};

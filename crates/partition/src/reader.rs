@@ -1,11 +1,12 @@
 //! A partition as its readers see it.
 
 use bytes::Bytes;
-use quipu_segment::SegmentReader;
+use quipu_segment::{Extent, SegmentReader};
 use quipu_types::{Offset, PartitionId, Progress, TimestampMs};
 use tokio::sync::watch;
 
 use crate::error::ReadError;
+use crate::retention::{self, Cut, Limits};
 
 /// Reads a partition. Clones are cheap and never wait for apply; calls block on the disk.
 #[derive(Clone, Debug)]
@@ -105,6 +106,32 @@ impl PartitionHandle {
         let (from, until) = (progress.log_start(), progress.high_watermark());
         let crc = self.log.checksum(from, until).map_err(|error| self.explain(error, from))?;
         Ok((progress, crc))
+    }
+
+    /// Which prefix retention may let go of at a time; see [`retention::cut`]. May read the segment
+    /// that grows, once after a start.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn retention_cut(
+        &self,
+        limits: Limits,
+        now: TimestampMs,
+        aged_max: usize,
+    ) -> Result<Option<Cut>, ReadError> {
+        let progress = self.progress();
+        let look = || retention::cut(&self.log.extents(), progress, limits, now, aged_max);
+        let found = look();
+        let has_unknown = |extents: &[Extent]| {
+            extents.last().is_some_and(|last| !last.is_sealed && last.max_timestamp.is_none())
+        };
+        // Only when nothing else goes: by then it may be all there is.
+        if found.is_none() && limits.age_ms.is_some() && has_unknown(&self.log.extents()) {
+            let from = progress.log_start();
+            self.log.index_growing().map_err(|error| self.explain(error, from))?;
+            return Ok(look());
+        }
+        Ok(found)
     }
 
     /// Bytes of the partition's segments.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use quipu_types::Offset;
+use quipu_types::{Offset, TimestampMs};
 
 use crate::batches::Batches;
 use crate::error::{Corruption, FileFailure, ReadError};
@@ -174,6 +174,11 @@ impl Active {
 }
 
 impl State {
+    /// The largest timestamp; `None` when nothing is known of what was in the file at open.
+    pub(crate) fn max_timestamp(&self) -> Option<TimestampMs> {
+        if self.unscanned.is_some() { None } else { self.index.max_timestamp }
+    }
+
     /// The first offset that is not in the file.
     pub(crate) fn tail_start(&self) -> Offset {
         self.tail.front().map_or(self.next, |batch| batch.base)

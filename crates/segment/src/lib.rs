@@ -17,6 +17,7 @@ mod active;
 mod batches;
 mod config;
 mod error;
+mod extent;
 mod file_name;
 mod index;
 mod index_file;
@@ -33,6 +34,7 @@ mod window;
 
 pub use config::Config;
 pub use error::{Corruption, FileFailure, OpenError, ReadError, WriteError};
+pub use extent::Extent;
 pub use log::{LogEnd, SegmentLog, TrimReport};
 pub use metrics::describe;
 pub use open_files::OpenFiles;

@@ -15,7 +15,7 @@ use crate::index::SparseIndex;
 use crate::scan;
 use crate::sealed::Sealed;
 use crate::time_lookup;
-use crate::view::{Segment, Shared};
+use crate::view::{Segment, Shared, View};
 use crate::window::{Window, to_usize};
 
 /// Bytes read at once for a checksum.
@@ -164,6 +164,11 @@ impl SegmentReader {
             crc = batches.iter().fold(crc, |crc, batch| crc32c::crc32c_append(crc, batch));
         }
         Ok(crc)
+    }
+
+    /// The segments at this moment.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.shared.view.load_full()
     }
 
     /// Bytes of all segments.

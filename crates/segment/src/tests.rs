@@ -13,6 +13,7 @@ use crate::{Config, LogEnd, OpenError, ReadError, SegmentLog};
 mod appends;
 mod concurrent;
 mod damage;
+mod extents;
 mod opening;
 mod power_cuts;
 mod times;

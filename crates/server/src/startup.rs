@@ -98,6 +98,7 @@ pub(crate) async fn start(
         shards: shards.clone(),
         opener: Arc::new(local.opener(&consensus, clock, tasks)),
         storage: StorageGuard::new(),
+        retention_interval: config.storage.retention_interval,
         clock: clock.clone(),
         tasks: tasks.clone(),
     });

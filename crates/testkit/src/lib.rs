@@ -9,6 +9,7 @@ mod cluster;
 pub mod dataset;
 pub mod failpoints;
 mod ledger;
+pub mod metrics;
 mod network;
 mod node;
 pub mod replicas;

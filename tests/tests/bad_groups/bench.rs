@@ -8,9 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use quipu_proto::v1;
 use quipu_proto::v1::admin_client::AdminClient;
-use quipu_testkit::{Cluster, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use quipu_testkit::{Cluster, metrics, until};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::refusal::{Refusal, Reply, settle};
@@ -121,7 +119,7 @@ impl Bench {
         let label = format!("group=\"{group}\"");
         until("a metric", WAIT, || async {
             for node in self.cluster.nodes() {
-                let page = scrape(node.metrics_address()).await;
+                let page = metrics::scrape(node.metrics_address()).await;
                 let page = page.with_context(|| format!("scrape node {}", node.id()))?;
                 let is_it = |line: &str| line.starts_with(metric) && line.contains(&label);
                 if page.lines().any(is_it) {
@@ -132,13 +130,4 @@ impl Bench {
         })
         .await
     }
-}
-
-async fn scrape(address: std::net::SocketAddr) -> Result<String> {
-    const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n";
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(REQUEST).await?;
-    let mut page = Vec::new();
-    stream.read_to_end(&mut page).await?;
-    Ok(String::from_utf8_lossy(&page).into_owned())
 }

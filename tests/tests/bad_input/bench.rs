@@ -7,9 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use quipu_proto::v1;
-use quipu_testkit::{Cluster, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use quipu_testkit::{Cluster, metrics, until};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::call;
@@ -166,15 +164,7 @@ impl Bench {
     async fn resident_bytes(&self, node: u64) -> Result<f64> {
         let nodes = self.cluster.nodes();
         let node = nodes.iter().find(|it| it.id() == node).context("a node of the cluster")?;
-        let scrape = async {
-            let mut stream = TcpStream::connect(node.metrics_address()).await?;
-            stream
-                .write_all(b"GET /metrics HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n")
-                .await?;
-            let mut page = Vec::new();
-            stream.read_to_end(&mut page).await?;
-            anyhow::Ok(String::from_utf8_lossy(&page).into_owned())
-        };
+        let scrape = metrics::scrape(node.metrics_address());
         let page = tokio::time::timeout(WAIT, scrape).await.context("scrape /metrics")??;
         let mut lines = page.lines();
         let value = lines.find_map(|line| line.strip_prefix("process_resident_memory_bytes "));

@@ -151,6 +151,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "A shard with changes is checkpointed at least this often.",
     },
     Setting {
+        key: "storage.retention-interval",
+        kind: Kind::Duration { min_ms: 100, max_ms: 86_400_000 },
+        default: Some("30s"),
+        doc: "Between two looks at what is older than retention-time or above retention-bytes.",
+    },
+    Setting {
         key: "storage.journal-entries-kept",
         kind: Kind::Number { min: 0, max: 10_000_000 },
         default: Some("2000"),

@@ -1,0 +1,44 @@
+//! What nodes tell Prometheus.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::Cluster;
+
+/// The whole answer of a node's `/metrics`.
+///
+/// # Errors
+/// When the node does not answer.
+pub async fn scrape(address: SocketAddr) -> Result<String> {
+    const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n";
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(REQUEST).await?;
+    let mut page = Vec::new();
+    stream.read_to_end(&mut page).await?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+/// The sum of a metric over all nodes, of the series that have all of some labels, each written
+/// `name="value"`. Nothing is 0.
+///
+/// # Errors
+/// When a node does not answer, or a value is not a number.
+pub async fn sum(cluster: &Cluster, metric: &str, labels: &[&str]) -> Result<f64> {
+    let mut sum = 0.0;
+    for node in cluster.nodes() {
+        let page = scrape(node.metrics_address()).await;
+        let page = page.with_context(|| format!("scrape node {}", node.id()))?;
+        for line in page.lines() {
+            let is_it = line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label));
+            if is_it {
+                let value = line.rsplit(' ').next().context("a line has a value")?;
+                sum += value.parse::<f64>().with_context(|| line.to_owned())?;
+            }
+        }
+    }
+    Ok(sum)
+}

@@ -1,0 +1,142 @@
+//! Old records go as the topic says, on all replicas alike, and nobody is left in the dark.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use quipu_client::{
+    Client, Error, NewRecord, NewTopic, OutOfRange, Start, TimestampMs, TopicChange,
+};
+use quipu_testkit::{Cluster, ClusterOptions, metrics, replicas, until};
+
+const TOPIC: &str = "court.case.filed";
+const WAIT: Duration = Duration::from_secs(60);
+const MIB: u64 = 1 << 20;
+const HOUR_MS: i64 = 3_600_000;
+
+async fn cluster() -> Result<(Cluster, Client)> {
+    let mut options = ClusterOptions::default();
+    options.settings.push("storage.retention-interval=300ms".to_owned());
+    options.settings.push("storage.checkpoint-interval=1s".to_owned());
+    let cluster = Cluster::start_with(options).await?;
+    let client = cluster.client().await?;
+    Ok((cluster, client))
+}
+
+/// Publishes records of 16 KiB that were written at a time.
+async fn write(client: &Client, count: usize, at: i64) -> Result<()> {
+    let producer = client.producer().build()?;
+    for _ in 0..count {
+        let record = NewRecord::new(TOPIC, vec![7; 16 << 10]).timestamp(TimestampMs::new(at));
+        drop(producer.enqueue(record).await?);
+    }
+    producer.flush().await?;
+    producer.close(WAIT).await?;
+    Ok(())
+}
+
+fn now() -> Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+/// Log start, high watermark and size of the only partition.
+async fn bounds(client: &Client) -> Result<(u64, u64, u64)> {
+    let topic = client.admin().describe_topic(TOPIC).await?;
+    let partition = topic.partitions.first().context("a partition")?;
+    let known = (partition.log_start, partition.high_watermark, partition.size_bytes);
+    let (Some(start), Some(end), Some(bytes)) = known else { bail!("{partition:?}") };
+    Ok((start, end, bytes))
+}
+
+/// Waits for a log start.
+async fn starts_at(client: &Client, wanted: impl Fn(u64) -> bool) -> Result<u64> {
+    let look = || async {
+        let (start, end, bytes) = bounds(client).await?;
+        ensure!(wanted(start), "it starts at {start}, ends at {end}, has {bytes} bytes");
+        Ok(start)
+    };
+    until("the log start", WAIT, look).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_size_the_oldest_segments_go_and_at_least_the_limit_stays() -> Result<()> {
+    const RECORDS: usize = 512;
+    let (mut cluster, client) = cluster().await?;
+    let topic = NewTopic::new(TOPIC).set("segment-bytes", "1MiB").set("retention-bytes", "2MiB");
+    client.admin().create_topic(topic).await?;
+    client.admin().commit_offsets("slow", [(TOPIC, 0, 10)]).await?;
+    write(&client, RECORDS, now()?).await?;
+
+    // 8 MiB in segments of 1 MiB: five or six of them go.
+    let start = starts_at(&client, |start| start >= 300).await?;
+    let kept = (512 - start) * (16 << 10);
+    ensure!((2 * MIB..4 * MIB).contains(&kept), "{kept} bytes are kept");
+    replicas::are_identical(&cluster, TOPIC, 1).await?;
+    until("the files to go", WAIT, || async {
+        let (_, _, bytes) = bounds(&client).await?;
+        ensure!(bytes < 4 * MIB, "{bytes} bytes lie on the disk");
+        Ok(())
+    })
+    .await?;
+
+    // A reader below the start is told what it missed; from the start on all is there.
+    let mut reader = client
+        .replay(TOPIC)
+        .from(Start::Offset(0))
+        .on_out_of_range(OutOfRange::Fail)
+        .open()
+        .await?;
+    let refused = reader.next().await.context("it ended")?.err().context("offset 0 is gone")?;
+    let Error::OffsetOutOfRange(found) = &refused else { bail!("{refused}") };
+    ensure!(found.is_below_start() && found.log_start == start, "{found}");
+    let mut reader = client.replay(TOPIC).open().await?;
+    for offset in start..512 {
+        let record = reader.next().await.context("it ended")??;
+        ensure!(record.offset == offset, "{} follows {offset}", record.offset);
+    }
+
+    // Counted by reason, and for the group that had not read them.
+    let labels = [r#"topic="court.case.filed""#, r#"reason="size""#];
+    let records = metrics::sum(&cluster, "quipu_topic_records_deleted_total", &labels).await?;
+    ensure!((records - start as f64).abs() < 0.5, "{records} counted, {start} deleted");
+    until("the group's loss", WAIT, || async {
+        let group = [r#"group="slow""#];
+        let unread = metrics::sum(&cluster, "quipu_group_unread_deleted_total", &group).await?;
+        ensure!((unread - (start - 10) as f64).abs() < 0.5, "{unread} counted");
+        Ok(())
+    })
+    .await?;
+
+    // The log start is replicated: it never goes back, whoever leads.
+    cluster.kill_all()?;
+    cluster.start_all()?;
+    cluster.wait_healthy().await?;
+    let (after, end, _) = until("the bounds", WAIT, || bounds(&client)).await?;
+    ensure!((after, end) == (start, 512), "after the restart {after}..{end}");
+    replicas::are_identical(&cluster, TOPIC, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_age_old_records_go_also_of_a_topic_that_nobody_writes_to() -> Result<()> {
+    let (mut cluster, client) = cluster().await?;
+    let topic = NewTopic::new(TOPIC).set("segment-bytes", "1MiB");
+    client.admin().create_topic(topic).await?;
+    write(&client, 100, now()? - 3 * HOUR_MS).await?;
+    write(&client, 100, now()? - 2 * HOUR_MS).await?;
+    ensure!(bounds(&client).await?.0 == 0, "a topic without a limit keeps everything");
+
+    // The limit comes later, and acts on what is there: the growing segment goes too.
+    client.admin().alter_topic(TopicChange::new(TOPIC).set("retention-time", "2h")).await?;
+    starts_at(&client, |start| start == 200).await?;
+    write(&client, 10, now()?).await?;
+
+    // A start forgets how old the growing segment is; it is found out again.
+    cluster.kill_all()?;
+    cluster.start_all()?;
+    cluster.wait_healthy().await?;
+    let (start, end, _) = until("the bounds", WAIT, || bounds(&client)).await?;
+    ensure!((start, end) == (200, 210), "{start}..{end}");
+    let labels = [r#"topic="court.case.filed""#, r#"reason="age""#];
+    let records = metrics::sum(&cluster, "quipu_topic_records_deleted_total", &labels).await?;
+    ensure!(records.abs() < 0.5, "a new process has deleted nothing, counted {records}");
+    replicas::are_identical(&cluster, TOPIC, 1).await
+}
