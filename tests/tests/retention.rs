@@ -140,3 +140,30 @@ async fn by_age_old_records_go_also_of_a_topic_that_nobody_writes_to() -> Result
     ensure!(records.abs() < 0.5, "a new process has deleted nothing, counted {records}");
     replicas::are_identical(&cluster, TOPIC, 1).await
 }
+
+/// Publishes a MiB at a time until the only partition starts behind an offset.
+async fn write_until_it_starts_behind(client: &Client, least: u64) -> Result<u64> {
+    let look = || async {
+        write(client, 64, now()?).await?;
+        let (start, end, bytes) = bounds(client).await?;
+        ensure!(start > least, "it starts at {start}, ends at {end}, has {bytes} bytes");
+        Ok(start)
+    };
+    until("the log start", WAIT, look).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_settings_reach_logs_that_are_open() -> Result<()> {
+    let (cluster, client) = cluster().await?;
+    client.admin().create_topic(NewTopic::new(TOPIC)).await?;
+    // One segment of 3 MiB, of up to 128: nothing of it could go.
+    write(&client, 192, now()?).await?;
+    let change = TopicChange::new(TOPIC).set("segment-bytes", "1MiB").set("retention-bytes", "1MiB");
+    client.admin().alter_topic(change).await?;
+
+    // It is sealed by what follows, and goes; what follows comes in segments of 1 MiB.
+    let start = write_until_it_starts_behind(&client, 192).await?;
+    let (_, end, _) = bounds(&client).await?;
+    ensure!(end - start >= 64, "less than the limit is kept: {start}..{end}");
+    replicas::are_identical(&cluster, TOPIC, 1).await
+}

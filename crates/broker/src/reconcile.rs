@@ -5,7 +5,6 @@
 
 mod plan;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use quipu_metadata::Image;
 use quipu_runtime::Deadline;
-use quipu_shard::{PartitionConfig, PartitionControl, Shard};
-use quipu_types::{PartitionId, ShardId, Term};
+use quipu_shard::{PartitionControl, Shard};
+use quipu_types::{PartitionId, ShardId};
 
 use crate::{Broker, long_poll};
 use plan::Plan;
@@ -26,25 +25,16 @@ const COMMAND_WAIT: Duration = Duration::from_secs(10);
 /// Commands on their way at once: they share bundles.
 const COMMANDS_MAX: usize = 512;
 
-/// What was sent in one leadership: opening again only changes the configuration, so it is known
-/// which partitions have theirs.
-#[derive(Debug, Default)]
-struct Sent {
-    term: Term,
-    configs: BTreeMap<PartitionId, PartitionConfig>,
-}
-
 /// Follows images and the shard's leadership until cancelled: one task per shard, so that one that
 /// lost its quorum keeps no other waiting.
 pub(crate) async fn run(broker: Broker, shard: Shard) {
     let mut images = broker.inner.metadata.watch();
     let mut standing = [shard.group().status()];
-    let mut sent = Sent::default();
     loop {
         standing[0].borrow_and_update();
         let image = Arc::clone(&images.borrow_and_update());
         if shard.is_ready_leader() {
-            pass(&broker, &image, &shard, &mut sent).await;
+            pass(&broker, &image, &shard).await;
         }
         let clock = broker.clock();
         let deadline = Deadline::after(clock, INTERVAL);
@@ -53,13 +43,9 @@ pub(crate) async fn run(broker: Broker, shard: Shard) {
 }
 
 /// Brings one shard in line.
-async fn pass(broker: &Broker, image: &Image, shard: &Shard, sent: &mut Sent) {
+async fn pass(broker: &Broker, image: &Image, shard: &Shard) {
     let id = shard.id();
-    let term = shard.group().status().borrow().term;
-    if sent.term != term {
-        *sent = Sent { term, configs: BTreeMap::new() };
-    }
-    let plan = Plan::make(image, id, &shard.partitions(), &sent.configs);
+    let plan = Plan::make(image, id, &shard.configs());
     let closing = if plan.close.is_empty() {
         Vec::new()
     } else {
@@ -75,17 +61,6 @@ async fn pass(broker: &Broker, image: &Image, shard: &Shard, sent: &mut Sent) {
     let done = carry_out(broker, shard, commands).await;
     if !done.is_empty() {
         tracing::info!(shard = %id, commands = done.len(), "brought partitions in line");
-    }
-    for done in done {
-        match done {
-            PartitionControl::Open { partition, config, .. } => {
-                sent.configs.insert(partition, config);
-            }
-            PartitionControl::Close { partition } => {
-                sent.configs.remove(&partition);
-            }
-            PartitionControl::Trim { .. } => {}
-        }
     }
 }
 

@@ -181,6 +181,12 @@ impl Partition {
         }
     }
 
+    /// Cuts the log into files of another size and age from now on; see
+    /// [`SegmentLog::reconfigure`].
+    pub fn reconfigure(&mut self, segment: &Config) {
+        self.log.reconfigure(segment.segment_bytes, segment.segment_age_max);
+    }
+
     /// Whether something changed since the last checkpoint.
     #[must_use]
     pub fn is_dirty(&self) -> bool {

@@ -5,6 +5,7 @@ mod pending;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quipu_disk::Disk;
@@ -289,6 +290,13 @@ impl SegmentLog {
         let parent = dir.parent().unwrap_or_else(|| Path::new("."));
         self.disk.sync_dir(parent).map_err(|error| FileFailure::new("flush", parent, error))?;
         Ok(())
+    }
+
+    /// Cuts the log into files of another size and age from now on. What is sealed stays as it is;
+    /// a segment that grows and is too large or too old is sealed by the next append.
+    pub fn reconfigure(&mut self, segment_bytes: u64, segment_age_max: Duration) {
+        self.config.segment_bytes = segment_bytes;
+        self.config.segment_age_max = segment_age_max;
     }
 
     /// Where the log ends now, flushed or not.

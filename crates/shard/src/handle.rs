@@ -1,5 +1,6 @@
 //! What callers hold: append, control, look up.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use quipu_types::{Acks, LeaderEpoch, PartitionId, ReplicaId, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::append::{AppendError, AppendFuture, AppendRequest, Appended};
-use crate::bundle::{Command, PartitionControl};
+use crate::bundle::{Command, PartitionConfig, PartitionControl};
 use crate::bundler::{Answer, AppendWaiter, Bundler, Waiter, Waiting, count_f64, not_leader};
 use crate::control::{ControlError, ControlOutcome, control_at};
 use crate::groups::GroupTable;
@@ -360,6 +361,12 @@ impl Shard {
     #[must_use]
     pub fn partitions(&self) -> Vec<PartitionId> {
         self.inner.table.partitions()
+    }
+
+    /// Every hosted partition with its configuration, as this replica has applied it.
+    #[must_use]
+    pub fn configs(&self) -> BTreeMap<PartitionId, PartitionConfig> {
+        self.inner.table.configs()
     }
 
     /// The Raft group.

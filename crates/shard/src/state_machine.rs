@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quipu_consensus::{
@@ -15,7 +16,7 @@ use quipu_consensus::{
 };
 use quipu_coordinator::{Groups, RowKey};
 use quipu_kv::{Key, KeyPrefix, KvError, Store};
-use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv};
+use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv, SegmentConfig};
 use quipu_types::{EntryId, LogIndex, PartitionId, ShardId, TimestampMs};
 
 use crate::bundle::{Bundle, Command, PartitionConfig, PartitionControl};
@@ -96,6 +97,14 @@ struct Hosted {
     is_row_stale: bool,
     /// The partition's state as encoded last; out of date once the partition is dirty.
     state: Option<Bytes>,
+}
+
+impl Hosted {
+    /// The open log follows its configuration too: a change needs no restart.
+    fn reconfigure(&mut self, node: &SegmentConfig, config: PartitionConfig) {
+        self.config = config;
+        self.partition.reconfigure(&segment_config(node.clone(), config));
+    }
 }
 
 impl ShardStateMachine {
@@ -189,7 +198,7 @@ impl ShardStateMachine {
 
     /// Makes a partition visible, or replaces it.
     fn host(&mut self, partition: PartitionId, hosted: Hosted) {
-        self.env.table.insert(hosted.partition.handle(), hosted.epoch_base);
+        self.env.table.insert(hosted.partition.handle(), hosted.epoch_base, hosted.config);
         self.hosted.insert(partition, hosted);
         self.update_count();
     }
@@ -221,12 +230,7 @@ impl ShardStateMachine {
     fn partition_env(&self, generation: u32, config: PartitionConfig) -> PartitionEnv {
         let mut env = self.env.partitions.clone();
         env.root_dir = generation_root(&env.root_dir, generation);
-        if config.segment_bytes != 0 {
-            env.segment.segment_bytes = config.segment_bytes;
-        }
-        if config.segment_age_ms != 0 {
-            env.segment.segment_age_max = std::time::Duration::from_millis(config.segment_age_ms);
-        }
+        env.segment = segment_config(env.segment, config);
         env
     }
 
@@ -311,9 +315,9 @@ impl ShardStateMachine {
         if let Some(hosted) = self.hosted.get_mut(&partition) {
             // The epoch never goes back, whoever repeats the command.
             hosted.epoch_base = hosted.epoch_base.max(epoch_base);
-            hosted.config = config;
+            hosted.reconfigure(&self.env.partitions.segment, config);
             hosted.is_row_stale = true;
-            self.env.table.insert(hosted.partition.handle(), hosted.epoch_base);
+            self.env.table.insert(hosted.partition.handle(), hosted.epoch_base, hosted.config);
             return Ok(Outcome::Opened { is_new: false });
         }
         let hosted = self.open_new(partition, id.index, epoch_base, config)?;
@@ -390,6 +394,18 @@ impl StateMachine for ShardStateMachine {
             .map_err(|_| failed("install snapshot of shard", self.shard, "not made here"))?;
         self.install_received(&state, *receiver)
     }
+}
+
+/// How a partition's log is cut: as its configuration says, else as the node does.
+fn segment_config(node: SegmentConfig, config: PartitionConfig) -> SegmentConfig {
+    let mut segment = node;
+    if config.segment_bytes != 0 {
+        segment.segment_bytes = config.segment_bytes;
+    }
+    if config.segment_age_ms != 0 {
+        segment.segment_age_max = Duration::from_millis(config.segment_age_ms);
+    }
+    segment
 }
 
 /// Partitions of generation 0 lie where everybody expects them; one that replaces a directory the

@@ -7,6 +7,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use quipu_partition::PartitionHandle;
 use quipu_types::{LeaderEpoch, PartitionId, Progress, Term};
 
+use crate::bundle::PartitionConfig;
+
 /// Shared between the state machine, which writes it at open and close, and everybody who looks a
 /// partition up. The lock is held for a lookup only.
 #[derive(Debug, Default)]
@@ -18,6 +20,7 @@ pub(crate) struct PartitionTable {
 struct TableRow {
     handle: PartitionHandle,
     epoch_base: i32,
+    config: PartitionConfig,
 }
 
 impl PartitionTable {
@@ -41,14 +44,24 @@ impl PartitionTable {
         self.read().keys().copied().collect()
     }
 
+    /// Every hosted partition with its configuration.
+    pub(crate) fn configs(&self) -> BTreeMap<PartitionId, PartitionConfig> {
+        self.read().iter().map(|(partition, row)| (*partition, row.config)).collect()
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.read().len()
     }
 
     /// Adds or replaces a partition.
-    pub(crate) fn insert(&self, handle: PartitionHandle, epoch_base: i32) {
-        self.write().insert(handle.id(), TableRow { handle, epoch_base });
+    pub(crate) fn insert(
+        &self,
+        handle: PartitionHandle,
+        epoch_base: i32,
+        config: PartitionConfig,
+    ) {
+        self.write().insert(handle.id(), TableRow { handle, epoch_base, config });
     }
 
     /// Removes a partition.

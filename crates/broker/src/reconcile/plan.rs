@@ -1,6 +1,6 @@
 //! What a shard lacks and what it has too much, as a pure decision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quipu_metadata::{Image, TopicConfig};
 use quipu_shard::PartitionConfig;
@@ -15,31 +15,21 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Compares what the shard hosts, and what it was told in this leadership, with the image.
-    ///
-    /// A partition that is hosted, was told nothing and has the default configuration is taken to
-    /// be right: so an election does not cost a command per partition.
+    /// Compares what the shard hosts, each with its configuration as applied, with the image.
     pub(super) fn make(
         image: &Image,
         shard: ShardId,
-        hosted: &[PartitionId],
-        sent: &BTreeMap<PartitionId, PartitionConfig>,
+        hosted: &BTreeMap<PartitionId, PartitionConfig>,
     ) -> Self {
-        let hosted: BTreeSet<PartitionId> = hosted.iter().copied().collect();
         let wanted: BTreeMap<PartitionId, PartitionConfig> = image
             .partitions_of(shard)
             .map(|(partition, topic)| (partition, config(&topic.config)))
             .collect();
-        let default = config(&TopicConfig::default());
-        let is_due = |partition: &PartitionId, config: &PartitionConfig| {
-            let told = sent.get(partition).unwrap_or(&default);
-            !hosted.contains(partition) || told != config
-        };
         let open = wanted
             .iter()
-            .filter(|(partition, config)| is_due(partition, config))
+            .filter(|(partition, config)| hosted.get(partition) != Some(config))
             .map(|(partition, config)| (*partition, *config));
-        let close = hosted.iter().filter(|partition| !wanted.contains_key(partition)).copied();
+        let close = hosted.keys().filter(|partition| !wanted.contains_key(partition)).copied();
         Self { open: open.collect(), close: close.collect() }
     }
 }
@@ -108,31 +98,33 @@ mod tests {
         let image = image(&[("a", None)]);
         let (partition, shard) = only_partition(&image, "a");
         let stranger = PartitionId::new(TopicId::from_bytes([9; 16]), partition.index);
-        let plan = Plan::make(&image, shard, &[stranger], &BTreeMap::new());
+        let hosted = BTreeMap::from([(stranger, PartitionConfig::default())]);
+        let plan = Plan::make(&image, shard, &hosted);
         let opened: Vec<PartitionId> = plan.open.iter().map(|(partition, _)| *partition).collect();
         assert_eq!((opened, plan.close), (vec![partition], vec![stranger]));
     }
 
     #[test]
     fn a_shard_in_line_needs_no_command_after_an_election() {
-        let image = image(&[("a", None)]);
-        let (partition, shard) = only_partition(&image, "a");
-        let plan = Plan::make(&image, shard, &[partition], &BTreeMap::new());
-        assert_eq!(plan, Plan::default());
+        for segment_bytes in [None, Some("2MiB")] {
+            let image = image(&[("a", segment_bytes)]);
+            let (partition, shard) = only_partition(&image, "a");
+            let first = Plan::make(&image, shard, &BTreeMap::new());
+            let [(_, config)] = first.open[..] else { panic!("{first:?}") };
+            let hosted = BTreeMap::from([(partition, config)]);
+            assert_eq!(Plan::make(&image, shard, &hosted), Plan::default());
+        }
     }
 
     #[test]
-    fn a_configuration_is_told_once_per_leadership_and_again_when_it_changes() {
-        let image = image(&[("a", Some("2MiB"))]);
-        let (partition, shard) = only_partition(&image, "a");
-        let untold = Plan::make(&image, shard, &[partition], &BTreeMap::new());
-        let [(_, config)] = untold.open[..] else { panic!("{untold:?}") };
-        assert_eq!(config.segment_bytes, 2 << 20);
-        let told = BTreeMap::from([(partition, config)]);
-        assert_eq!(Plan::make(&image, shard, &[partition], &told), Plan::default());
-        let other = PartitionConfig { segment_bytes: 1 << 20, ..config };
-        let changed =
-            Plan::make(&image, shard, &[partition], &BTreeMap::from([(partition, other)]));
-        assert_eq!(changed.open, [(partition, config)]);
+    fn a_configuration_that_changed_is_told_also_when_it_is_the_default_again() {
+        for (now, bytes) in [(Some("2MiB"), 2 << 20), (None, 128 << 20)] {
+            let image = image(&[("a", now)]);
+            let (partition, shard) = only_partition(&image, "a");
+            let hosted = PartitionConfig { segment_bytes: 1 << 20, segment_age_ms: 604_800_000 };
+            let plan = Plan::make(&image, shard, &BTreeMap::from([(partition, hosted)]));
+            let config = PartitionConfig { segment_bytes: bytes, ..hosted };
+            assert_eq!(plan.open, [(partition, config)]);
+        }
     }
 }

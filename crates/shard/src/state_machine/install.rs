@@ -103,7 +103,7 @@ impl ShardStateMachine {
             None => self.open_new(id, row.opened, row.epoch_base, row.config)?,
         };
         hosted.epoch_base = row.epoch_base;
-        hosted.config = row.config;
+        hosted.reconfigure(&self.env.partitions.segment, row.config);
         hosted.is_row_stale = true;
         let state = PartitionCheckpoint::decode(&row.state)
             .map_err(|error| failed("install partition", id, error))?;
