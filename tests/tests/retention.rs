@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use quipu_client::{
-    Client, Error, NewRecord, NewTopic, OutOfRange, Start, TimestampMs, TopicChange,
+    Client, Error, ErrorCode, NewRecord, NewTopic, OutOfRange, Policy, Start, TimestampMs,
+    TopicChange,
 };
 use quipu_testkit::{Cluster, ClusterOptions, metrics, replicas, until};
 
@@ -166,4 +167,79 @@ async fn changed_settings_reach_logs_that_are_open() -> Result<()> {
     let (_, end, _) = bounds(&client).await?;
     ensure!(end - start >= 64, "less than the limit is kept: {start}..{end}");
     replicas::are_identical(&cluster, TOPIC, 1).await
+}
+
+/// Value and policy of a setting of a topic.
+async fn setting(client: &Client, topic: &str, key: &str) -> Result<(String, Option<String>)> {
+    let topic = client.admin().describe_topic(topic).await?;
+    let entry = topic.config.into_iter().find(|entry| entry.key == key);
+    let entry = entry.context("every setting is described")?;
+    ensure!(!entry.is_default || entry.policy.is_none(), "{entry:?}");
+    Ok((entry.value, entry.policy))
+}
+
+/// Waits until every node that may answer has heard of it.
+async fn is_set(client: &Client, of: (&str, &str), value: &str, policy: Option<&str>) -> Result<()> {
+    let look = || async {
+        // Any node may answer: each of them in turn.
+        for _ in 0..3 {
+            let found = setting(client, of.0, of.1).await?;
+            ensure!(found == (value.to_owned(), policy.map(str::to_owned)), "{of:?}: {found:?}");
+        }
+        Ok(())
+    };
+    until("a setting", WAIT, look).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_by_name_act_on_topics_that_exist_and_on_those_to_come() -> Result<()> {
+    let (mut cluster, client) = cluster().await?;
+    let admin = client.admin();
+    admin.create_topic(NewTopic::new(TOPIC)).await?;
+    write(&client, 192, now()?).await?;
+
+    let wide = Policy::new("court.*").set("retention-bytes", "1MiB").set("segment-bytes", "1MiB");
+    let preview = admin.preview_set_policy(wide.clone()).await?;
+    ensure!(preview.topics == 1 && admin.list_policies().await?.is_empty(), "{preview:?}");
+    let set = admin.set_policy(wide.clone()).await?;
+    ensure!(set == Policy { topics: 1, ..wide.clone() }, "{set:?}");
+    let narrow = Policy::new("court.case.*").set("retention-time", "90d");
+    admin.set_policy(narrow.clone()).await?;
+    is_set(&client, (TOPIC, "retention-bytes"), "1MiB", Some("court.*")).await?;
+    is_set(&client, (TOPIC, "retention-time"), "90d", Some("court.case.*")).await?;
+    write_until_it_starts_behind(&client, 192).await?;
+
+    // A topic's own setting comes first, the default included.
+    admin.alter_topic(TopicChange::new(TOPIC).set("retention-bytes", "unlimited")).await?;
+    is_set(&client, (TOPIC, "retention-bytes"), "unlimited", None).await?;
+    admin.create_topic(NewTopic::new("court.late")).await?;
+    is_set(&client, ("court.late", "segment-bytes"), "1MiB", Some("court.*")).await?;
+    is_set(&client, ("court.late", "retention-time"), "unlimited", None).await?;
+
+    // What is deleted acts no more, and stays deleted; what is not, stays.
+    let deleted = admin.delete_policy("court.*").await?;
+    ensure!(deleted.config == wide.config && deleted.topics == 2, "{deleted:?}");
+    is_set(&client, (TOPIC, "segment-bytes"), "128MiB", None).await?;
+    cluster.kill_all()?;
+    cluster.start_all()?;
+    cluster.wait_healthy().await?;
+    let policies = until("the policies", WAIT, || admin_policies(&client)).await?;
+    ensure!(policies == [Policy { topics: 1, ..narrow }], "{policies:?}");
+
+    for (refused, code) in [
+        (admin.delete_policy("court.*").await, ErrorCode::UnknownPolicy),
+        (admin.delete_policy("court *").await, ErrorCode::InvalidPolicy),
+        (admin.set_policy(Policy::new("a?").set("segment-time", "1h")).await, ErrorCode::InvalidPolicy),
+        (admin.set_policy(Policy::new("a").set("min-insync", "2")).await, ErrorCode::InvalidConfig),
+        (admin.set_policy(Policy::new("a").set("retention-time", "1s")).await, ErrorCode::InvalidConfig),
+        (admin.set_policy(Policy::new("a")).await, ErrorCode::InvalidConfig),
+    ] {
+        let refused = refused.err().with_context(|| format!("not refused with {code}"))?;
+        ensure!(refused.code() == Some(code), "{code}: {refused}");
+    }
+    Ok(())
+}
+
+async fn admin_policies(client: &Client) -> Result<Vec<Policy>> {
+    Ok(client.admin().list_policies().await?)
 }

@@ -28,6 +28,7 @@ pub mod list_offsets;
 mod long_poll;
 pub mod metrics;
 pub mod nodes;
+pub mod policies;
 pub mod produce;
 mod reconcile;
 mod replicas;

@@ -64,7 +64,7 @@ async fn pass(broker: &Broker, shard: &Shard, now: TimestampMs) {
 fn limited(image: &Image, shard: &Shard) -> Vec<(PartitionHandle, Limits)> {
     let partitions = image.partitions_of(shard.id());
     let limited = partitions.filter_map(|(partition, topic)| {
-        let limits = limits(&topic.config);
+        let limits = limits(&image.effective(topic));
         (!limits.is_unlimited()).then_some((partition, limits))
     });
     limited.filter_map(|(partition, limits)| Some((shard.partition(partition)?, limits))).collect()

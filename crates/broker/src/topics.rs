@@ -11,7 +11,9 @@ mod served;
 
 use std::collections::BTreeMap;
 
-use quipu_metadata::{InvalidConfig, Setting};
+pub use quipu_metadata::{Origin, Setting};
+
+use quipu_metadata::InvalidConfig;
 
 pub use add_partitions::{AddPartitions, AddPartitionsError, GrownTopic};
 pub use alter::{AlterTopic, AlterTopicError};

@@ -70,6 +70,9 @@ pub enum Command {
     /// Creates, shows, changes and deletes topics.
     #[command(subcommand)]
     Topic(TopicVerb),
+    /// Says what topics inherit by their names: how long and how much they keep.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Shows consumer groups, their lag, and moves their positions.
     #[command(subcommand)]
     Group(GroupVerb),
@@ -362,6 +365,45 @@ pub enum TopicVerb {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+    },
+}
+
+/// `quipu policy …`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// Makes a policy, or puts it in place of the one of the same pattern.
+    #[command(
+        after_help = "Key by key, a topic's own setting comes first, then the policy with the \
+        longest beginning\nbefore its first *, then the default. It acts at once, on topics that \
+        exist as well.\n\nExamples:\n  \
+        quipu policy set 'healthtech.*' --config retention-time=90d --dry-run\n  \
+        quipu policy set '*' -c retention-time=30d -c retention-bytes=10GiB"
+    )]
+    Set {
+        /// For which topics: a name in which each * stands for any characters.
+        pattern: String,
+        /// What they inherit: retention-time, retention-bytes, segment-bytes, segment-time; may
+        /// be repeated.
+        #[arg(short, long = "config", value_name = "KEY=VALUE", required = true)]
+        config: Vec<String>,
+        /// Check everything, say how many topics it concerns, change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Lists policies, and how many topics have a setting from each.
+    #[command(alias = "ls", after_help = "Example:\n  quipu policy list -o json")]
+    List,
+    /// Deletes a policy: its topics go back to less specific ones, or the defaults.
+    #[command(after_help = "Example:\n  quipu policy delete 'healthtech.*' --dry-run")]
+    Delete {
+        /// Its pattern.
+        pattern: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+        /// Show what would go, change nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -22,6 +22,7 @@ mod journal;
 mod local;
 mod node;
 mod output;
+mod policy;
 mod publish;
 mod serve;
 mod shard;
@@ -43,6 +44,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Dev(args) => dev::run(&args),
         Command::Local(verb) => local::run(&global, verb),
         Command::Topic(verb) => topic::run(&global, verb),
+        Command::Policy(verb) => policy::run(&global, verb),
         Command::Group(verb) => group::run(&global, verb),
         Command::Cluster(verb) => cluster::run(&global, verb),
         Command::Node(verb) => node::run(&global, verb),

@@ -117,8 +117,12 @@ fn describe(global: &Global, topic: &TopicDescription) -> anyhow::Result<()> {
     let header = ["partition", "leader", "replicas", "shard", "start", "end", "bytes"];
     output::table(&header, partitions)?;
     let config = topic.config.iter().map(|entry| {
-        let origin = if entry.is_default { "default" } else { "set" };
-        vec![entry.key.clone(), entry.value.clone(), origin.to_owned()]
+        let origin = match &entry.policy {
+            Some(pattern) => format!("policy {pattern}"),
+            None if entry.is_default => "default".to_owned(),
+            None => "set".to_owned(),
+        };
+        vec![entry.key.clone(), entry.value.clone(), origin]
     });
     output::table(&["setting", "value", "origin"], config)
 }
@@ -171,7 +175,7 @@ fn show_growth(global: &Global, growth: &Growth) -> anyhow::Result<()> {
 }
 
 /// `key=value` flags as a map.
-fn pairs(flags: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) fn pairs(flags: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     flags
         .iter()
         .map(|flag| {

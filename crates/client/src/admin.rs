@@ -15,6 +15,7 @@ mod describe;
 mod groups;
 mod nodes;
 pub(crate) mod offsets;
+mod policies;
 mod request;
 
 pub use add_partitions::GrownTopic;
@@ -25,6 +26,7 @@ pub use describe::{
 pub use groups::{Group, GroupDescription, GroupMember, GroupOffset, GroupPartition};
 pub use nodes::{NodeChange, ReplicaMove};
 pub use offsets::{OffsetAt, OffsetFound};
+pub use policies::Policy;
 pub use request::{NewTopic, TopicChange};
 
 /// Administrative calls. Any node takes them; what another must decide is passed on.

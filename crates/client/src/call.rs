@@ -59,11 +59,12 @@ macro_rules! answers {
 
 answers! {
     refusing: CreateTopicResponse DeleteTopicResponse AlterTopicResponse AddPartitionsResponse
-        PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse MoveReplicasResponse RebalanceResponse
-        InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
-        ListGroupsResponse DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse;
+        PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse MoveReplicasResponse
+        RebalanceResponse InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
+        ListGroupsResponse DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse
+        SetPolicyResponse DeletePolicyResponse;
     plain: MetadataResponse DescribeTopicsResponse DescribeClusterResponse ListOffsetsResponse
-        DeleteRecordsResponse
+        DeleteRecordsResponse ListPoliciesResponse
 }
 
 impl Shared {

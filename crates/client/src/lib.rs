@@ -58,7 +58,7 @@ pub use address::{Bootstrap, InvalidBootstrap};
 pub use admin::{
     Admin, ClusterDescription, ConfigEntry, Group, GroupDescription, GroupMember, GroupOffset,
     GroupPartition, GrownTopic, NewTopic, NodeChange, NodeDescription, OffsetAt, OffsetFound,
-    PartitionChecksum, PartitionDescription, ReplicaMove, ShardDescription, TopicChange,
+    PartitionChecksum, PartitionDescription, Policy, ReplicaMove, ShardDescription, TopicChange,
     TopicDescription,
 };
 pub use client::{Client, ClientBuilder};

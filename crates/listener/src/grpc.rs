@@ -26,6 +26,7 @@ mod metadata;
 mod nodes;
 mod partition_checksum;
 mod pipeline;
+mod policies;
 mod produce;
 mod refusal;
 mod server;

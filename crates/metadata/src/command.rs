@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::identity::Founder;
 use crate::image::{NodeState, PlannedMoves, ReplicaMove, ShardRecord, TopicRecord};
 use crate::placement::Rule;
+use crate::policy::{Policy, TopicPattern};
 use crate::refusal::Refusal;
 use crate::topic_config::{ConfigKey, InvalidConfig, Setting};
 
@@ -76,6 +77,13 @@ pub enum Command {
         total: u32,
         /// How shards are chosen.
         rule: Rule,
+    },
+    /// Says what topics of a pattern inherit, in place of what was said before.
+    SetPolicy(Policy),
+    /// Removes the policy of a pattern.
+    DeletePolicy {
+        /// The pattern.
+        pattern: TopicPattern,
     },
     /// Takes producer ids out of the supply.
     AllocateProducerIds {
@@ -211,6 +219,10 @@ pub enum Outcome {
         /// How many it had.
         before: u32,
     },
+    /// The policy stands.
+    PolicySet(Policy),
+    /// The policy is gone; this is what it was.
+    PolicyDeleted(Policy),
     /// Ids `[first, first + count)` belong to the caller.
     ProducerIds {
         /// The first.
@@ -336,6 +348,23 @@ mod tests {
         );
         assert_eq!(command.encode(), text.as_bytes());
         assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
+    }
+
+    #[test]
+    fn the_replicated_form_of_policies_is_the_documented_one() {
+        let pattern = TopicPattern::new("healthtech.*").expect("valid");
+        let settings = [Setting::parse("retention-time", "90d").expect("valid")];
+        let set = Command::SetPolicy(Policy::new(pattern.clone(), settings).expect("valid"));
+        let text = concat!(
+            r#"{"v":1,"command":{"set-policy":{"pattern":"healthtech.*","#,
+            r#""settings":[{"key":"retention-time","value":"90d"}]}}}"#,
+        );
+        let delete = Command::DeletePolicy { pattern };
+        let deleted = r#"{"v":1,"command":{"delete-policy":{"pattern":"healthtech.*"}}}"#;
+        for (command, text) in [(set, text), (delete, deleted)] {
+            assert_eq!(command.encode(), text.as_bytes());
+            assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::command::{Answer, Command, NewTopic, NodeRegistration, Outcome};
 use crate::error::MetadataError;
 use crate::image::{Image, TopicRecord};
 use crate::placement::Rule;
+use crate::policy::{Policy, TopicPattern};
 use crate::refusal::Refusal;
 use crate::replica::Images;
 use crate::state_machine::{self, State};
@@ -35,6 +36,15 @@ struct Inner {
     images: Images,
     consensus: Arc<Consensus>,
     clock: Clock,
+}
+
+/// A change of the policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyChange {
+    /// Make or replace one.
+    Set(Policy),
+    /// Remove the one of a pattern.
+    Delete(TopicPattern),
 }
 
 impl fmt::Debug for Metadata {
@@ -284,12 +294,73 @@ impl Metadata {
         Ok(topic)
     }
 
-    /// Applies a command to a copy of the image.
+    /// Says what topics of a pattern inherit, in place of what was said before.
+    ///
+    /// # Errors
+    /// Refusals name what is wrong and what would be right.
+    pub async fn set_policy(
+        &self,
+        policy: Policy,
+        deadline: Deadline,
+    ) -> Result<Policy, MetadataError> {
+        let outcome = self.propose(Command::SetPolicy(policy), deadline).await?;
+        let Outcome::PolicySet(policy) = outcome else { return Err(unexpected()) };
+        Ok(policy)
+    }
+
+    /// Removes the policy of a pattern. Returns what it was.
+    ///
+    /// # Errors
+    /// `UnknownPolicy` when there is none; a deletion that was retried and had happened the first
+    /// time is a success.
+    pub async fn delete_policy(
+        &self,
+        pattern: TopicPattern,
+        deadline: Deadline,
+    ) -> Result<Policy, MetadataError> {
+        let known = self.image().policies.get(&pattern).map(<[Setting]>::to_vec);
+        let command = Command::DeletePolicy { pattern: pattern.clone() };
+        let unknown = MetadataError::Refused(Refusal::UnknownPolicy { pattern: pattern.clone() });
+        match (self.settle(command, deadline).await, known) {
+            (Ok(Outcome::PolicyDeleted(policy)), _) => Ok(policy),
+            (Ok(_), _) => Err(unexpected()),
+            // An earlier attempt did it.
+            (Err(failed), Some(settings)) if failed.is_unsure && failed.error == unknown => {
+                Ok(Policy { pattern, settings })
+            }
+            (Err(failed), _) => Err(failed.error),
+        }
+    }
+
+    /// The image as it would be with other policies, as far as this node knows, and the policy.
+    ///
+    /// # Errors
+    /// The refusal that the metadata group would give.
+    pub fn preview_policy(&self, change: PolicyChange) -> Result<(Image, Policy), MetadataError> {
+        let (state, outcome) = self.try_out(match change {
+            PolicyChange::Set(policy) => Command::SetPolicy(policy),
+            PolicyChange::Delete(pattern) => Command::DeletePolicy { pattern },
+        })?;
+        match outcome {
+            Outcome::PolicySet(policy) | Outcome::PolicyDeleted(policy) => {
+                Ok((state.image, policy))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What a command would give.
     fn check(&self, command: Command) -> Result<Outcome, MetadataError> {
+        Ok(self.try_out(command)?.1)
+    }
+
+    /// Applies a command to a copy of the image.
+    fn try_out(&self, command: Command) -> Result<(State, Outcome), MetadataError> {
         let image = Image::clone(&self.image());
         let version = image.version;
         let mut state = State { image, ..State::default() };
-        Ok(state_machine::apply(&mut state, version, command)?)
+        let outcome = state_machine::apply(&mut state, version, command)?;
+        Ok((state, outcome))
     }
 
     /// Tells the cluster of this node's start.

@@ -1,6 +1,6 @@
 //! What every node knows of the cluster: immutable, versioned, shared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quipu_types::{
@@ -9,8 +9,9 @@ use quipu_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Policies;
 use crate::sorted_map::SortedMap;
-use crate::topic_config::TopicConfig;
+use crate::topic_config::{ConfigKey, TopicConfig};
 
 /// Replicas of a topic that does not say, where there are enough nodes.
 pub(crate) const REPLICATION_DEFAULT: u8 = 3;
@@ -37,6 +38,8 @@ pub struct Image {
     pub planned: PlannedMoves,
     /// The shard of each coordinator slice (ARCHITECTURE D10); empty until there are shards.
     pub slices: Vec<ShardId>,
+    /// What topics inherit by their names.
+    pub policies: Arc<Policies>,
     /// Every topic.
     pub topics: SortedMap<TopicName, Arc<TopicRecord>>,
     topic_ids: SortedMap<TopicId, Arc<TopicRecord>>,
@@ -179,8 +182,11 @@ pub struct TopicRecord {
     pub partitions_first: u32,
     /// Replicas of each partition.
     pub replication: u8,
-    /// Its settings.
+    /// Its settings, without what it inherits from policies.
     pub config: TopicConfig,
+    /// The keys it sets itself; none where an older release did not note them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<BTreeSet<ConfigKey>>,
 }
 
 impl TopicRecord {
@@ -343,6 +349,7 @@ pub(crate) mod tests {
             partitions_first: 0,
             replication: 3,
             config: TopicConfig::default(),
+            own: None,
         })
     }
 

@@ -23,6 +23,7 @@ pub mod identity;
 mod image;
 mod metrics;
 pub mod placement;
+pub mod policy;
 mod refusal;
 mod replica;
 mod sorted_map;
@@ -34,11 +35,12 @@ pub use admission::Admission;
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use command::{Command, NewTopic, NodeRegistration, Outcome, parse_keys, parse_settings};
 pub use error::MetadataError;
-pub use handle::Metadata;
+pub use handle::{Metadata, PolicyChange};
 pub use identity::{Founder, Identity, IdentityError};
 pub use image::{
     Image, NodeRecord, NodeState, PlannedMoves, ReplicaMove, ShardRecord, TopicRecord,
 };
+pub use policy::{Origin, Policies, Policy, TopicPattern};
 pub use refusal::Refusal;
 pub use replica::{Images, MetadataStateMachine, ReplicaOpenError};
 pub use sorted_map::SortedMap;

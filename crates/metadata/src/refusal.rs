@@ -8,6 +8,7 @@ use quipu_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::policy::{POLICIES_MAX, TopicPattern};
 use crate::topic_config::InvalidConfig;
 
 /// Pause before trying again while a cluster comes up.
@@ -94,6 +95,15 @@ pub enum Refusal {
     /// A setting of the topic.
     #[error(transparent)]
     InvalidConfig(InvalidConfig),
+    /// No policy has the pattern.
+    #[error("there is no policy for {pattern}")]
+    UnknownPolicy {
+        /// The pattern.
+        pattern: TopicPattern,
+    },
+    /// Every topic is compared with every pattern: there is a bound.
+    #[error("there are {POLICIES_MAX} policies already, which is the most: delete one first")]
+    TooManyPolicies,
     /// The cluster has no shards yet.
     #[error("the cluster is being formed: not all of its nodes have registered yet")]
     NotFormed,
@@ -237,6 +247,8 @@ impl Refusal {
             | Self::TooManyPartitions { .. } => ErrorCode::InvalidPartitions,
             Self::InvalidReplication { .. } => ErrorCode::InvalidReplication,
             Self::InvalidConfig(_) => ErrorCode::InvalidConfig,
+            Self::UnknownPolicy { .. } => ErrorCode::UnknownPolicy,
+            Self::TooManyPolicies => ErrorCode::InvalidPolicy,
             Self::NotFormed => ErrorCode::ControllerUnavailable,
             Self::InvalidBlock { .. } => ErrorCode::Malformed,
             Self::NodeIdTaken { .. } | Self::OldDirectory { .. } | Self::DirectoryTaken { .. } => {
@@ -266,6 +278,8 @@ impl Refusal {
             | Self::TooManyPartitions { .. }
             | Self::InvalidReplication { .. }
             | Self::InvalidConfig(_)
+            | Self::UnknownPolicy { .. }
+            | Self::TooManyPolicies
             | Self::InvalidBlock { .. }
             | Self::NodeIdTaken { .. }
             | Self::OldDirectory { .. }
@@ -315,6 +329,8 @@ impl Refusal {
                 ("nodes", nodes.to_string()),
             ],
             Self::InvalidConfig(invalid) => config_fields(invalid),
+            Self::UnknownPolicy { pattern } => vec![("pattern", pattern.to_string())],
+            Self::TooManyPolicies => vec![("limit", POLICIES_MAX.to_string())],
             Self::NotFormed => Vec::new(),
             Self::InvalidBlock { given, max } => {
                 vec![("limit", max.to_string()), ("actual", given.to_string())]
@@ -365,6 +381,9 @@ fn config_fields(invalid: &InvalidConfig) -> Vec<(&'static str, String)> {
         InvalidConfig::Value { key, value, rule } => {
             vec![("key", key.to_string()), ("value", value.clone()), ("rule", rule.clone())]
         }
-        InvalidConfig::SetAndReset { key } => vec![("key", key.to_string())],
+        InvalidConfig::SetAndReset { key } | InvalidConfig::NotByPolicy { key } => {
+            vec![("key", key.to_string())]
+        }
+        InvalidConfig::EmptyPolicy => Vec::new(),
     }
 }

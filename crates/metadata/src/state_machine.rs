@@ -10,6 +10,7 @@ use crate::command::{Command, NewTopic, NodeRegistration, Outcome};
 use crate::identity::Founder;
 use crate::image::{Image, NodeRecord, ShardRecord, TopicRecord};
 use crate::placement::{self, Placed, Rule, Site};
+use crate::policy::{POLICIES_MAX, Policy};
 use crate::refusal::Refusal;
 use crate::topic_config::{ConfigKey, InvalidConfig, Setting, TopicConfig};
 
@@ -91,6 +92,14 @@ pub fn apply(
         }
         Command::AddPartitions { topic, total, rule } => {
             return add_partitions(state, version, topic, total, rule);
+        }
+        Command::SetPolicy(policy) => Outcome::PolicySet(set_policy(&mut state.image, policy)?),
+        Command::DeletePolicy { pattern } => {
+            if state.image.policies.get(&pattern).is_none() {
+                return Err(Refusal::UnknownPolicy { pattern });
+            }
+            let removed = Arc::make_mut(&mut state.image.policies).remove(&pattern);
+            Outcome::PolicyDeleted(removed.expect("it was there"))
         }
         // No image shows the counter: the version stays.
         Command::AllocateProducerIds { count } => return allocate_producer_ids(state, count),
@@ -253,6 +262,7 @@ fn create_topic(
         partitions_first: new.partitions,
         replication,
         config,
+        own: Some(new.config.iter().map(Setting::key).collect()),
     };
     state.image.insert_topic(Arc::new(topic.clone()));
     state.image.version = version;
@@ -320,7 +330,20 @@ fn altered(
     reset.iter().for_each(|key| config.set(&defaults.get(*key)));
     set.iter().for_each(|setting| config.set(setting));
     config.check(topic.replication)?;
-    Ok(TopicRecord { config, ..topic.clone() })
+    let mut own = topic.own_keys();
+    own.retain(|key| !reset.contains(key));
+    own.extend(set.iter().map(Setting::key));
+    Ok(TopicRecord { config, own: Some(own), ..topic.clone() })
+}
+
+/// Checked here too: what is replicated may be of another release.
+fn set_policy(image: &mut Image, policy: Policy) -> Result<Policy, Refusal> {
+    let policy = Policy::new(policy.pattern, policy.settings)?;
+    if image.policies.get(&policy.pattern).is_none() && image.policies.len() >= POLICIES_MAX {
+        return Err(Refusal::TooManyPolicies);
+    }
+    Arc::make_mut(&mut image.policies).insert(policy.clone());
+    Ok(policy)
 }
 
 fn allocate_producer_ids(state: &mut State, count: u64) -> Result<Outcome, Refusal> {

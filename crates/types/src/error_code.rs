@@ -57,6 +57,8 @@ error_codes! {
     InvalidReplication = 1207, "INVALID_REPLICATION", "The replication factor does not fit the cluster.";
     InvalidConfig = 1208, "INVALID_CONFIG", "A configuration key or value is not valid.";
     TopicProtected = 1209, "TOPIC_PROTECTED", "The topic belongs to the system.";
+    InvalidPolicy = 1210, "INVALID_POLICY", "The pattern of a policy is none, or there are as many policies as there may be.";
+    UnknownPolicy = 1211, "UNKNOWN_POLICY", "No policy has this pattern.";
     CorruptBatch = 1301, "CORRUPT_BATCH", "The record batch is damaged or its fields contradict each other.";
     RecordTooLarge = 1302, "RECORD_TOO_LARGE", "The record batch is above the topic's limit; store the blob elsewhere and send a reference.";
     UnsupportedCodec = 1303, "UNSUPPORTED_CODEC", "The compression codec or batch format is unknown.";

@@ -13,6 +13,7 @@ use crate::delete_records::DeleteRecordsError;
 use crate::fetch::FetchError;
 use crate::init_producer::InitProducerError;
 use crate::list_offsets::ListOffsetsError;
+use crate::policies::PolicyError;
 use crate::produce::ProduceError;
 use crate::storage_guard::Full;
 use crate::topics::{
@@ -263,6 +264,20 @@ fn topics() {
             ErrorCode::ControllerUnavailable,
             NO,
             unavailable().retry(),
+        ),
+    ]);
+    let empty = quipu_metadata::TopicPattern::new("").expect_err("empty");
+    let pattern = quipu_metadata::TopicPattern::new("a*").expect("valid");
+    let no_policy = Refusal::UnknownPolicy { pattern };
+    check(&[
+        (PolicyError::Pattern(empty), ErrorCode::InvalidPolicy, NO, NEVER),
+        (PolicyError::Config(config()), ErrorCode::InvalidConfig, NO, NEVER),
+        (PolicyError::Metadata(no_policy.into()), ErrorCode::UnknownPolicy, NO, NEVER),
+        (
+            PolicyError::Metadata(Refusal::TooManyPolicies.into()),
+            ErrorCode::InvalidPolicy,
+            NO,
+            NEVER,
         ),
     ]);
     let unknown = LookupError::Unknown { name: name() };

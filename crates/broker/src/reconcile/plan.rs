@@ -23,7 +23,7 @@ impl Plan {
     ) -> Self {
         let wanted: BTreeMap<PartitionId, PartitionConfig> = image
             .partitions_of(shard)
-            .map(|(partition, topic)| (partition, config(&topic.config)))
+            .map(|(partition, topic)| (partition, config(&image.effective(topic))))
             .collect();
         let open = wanted
             .iter()

@@ -103,8 +103,12 @@ fn parse_keys(names: &[String]) -> Result<Vec<ConfigKey>, InvalidConfig> {
 fn parse_key(name: &str) -> Result<ConfigKey, InvalidConfig> {
     match Setting::parse(name, "") {
         Ok(setting) => Ok(setting.key()),
-        Err(InvalidConfig::Value { key, .. } | InvalidConfig::SetAndReset { key }) => Ok(key),
-        Err(unknown @ InvalidConfig::UnknownKey { .. }) => Err(unknown),
+        Err(
+            InvalidConfig::Value { key, .. }
+            | InvalidConfig::SetAndReset { key }
+            | InvalidConfig::NotByPolicy { key },
+        ) => Ok(key),
+        Err(other @ (InvalidConfig::UnknownKey { .. } | InvalidConfig::EmptyPolicy)) => Err(other),
     }
 }
 

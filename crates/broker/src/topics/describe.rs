@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quipu_metadata::TopicRecord;
+use quipu_metadata::{Origin, Setting, TopicRecord};
 use quipu_runtime::Deadline;
 use quipu_types::Progress;
 
@@ -17,6 +17,8 @@ pub struct TopicDescription {
     pub topic: Arc<TopicRecord>,
     /// By index.
     pub partitions: Vec<PartitionDescription>,
+    /// Every setting it lives by, with where it is from.
+    pub config: Vec<(Setting, Origin)>,
 }
 
 /// A partition with everything known of it.
@@ -28,13 +30,6 @@ pub struct PartitionDescription {
     pub progress: Option<Progress>,
     /// Bytes of its segments here.
     pub size_bytes: Option<u64>,
-}
-
-impl TopicDescription {
-    /// Settings as (key, value, whether it is the default).
-    pub fn config(&self) -> impl Iterator<Item = (&'static str, String, bool)> {
-        self.topic.config.entries(self.topic.replication)
-    }
 }
 
 impl Broker {
@@ -61,7 +56,8 @@ impl Broker {
 
     /// A topic with what this node knows of its partitions.
     pub(super) fn describe_record(&self, topic: &Arc<TopicRecord>) -> TopicDescription {
-        let views = self.topic_view(&self.image(), topic).partitions;
+        let image = self.image();
+        let views = self.topic_view(&image, topic).partitions;
         let partitions = topic.placed().zip(views).map(|((partition, shard), view)| {
             let own = self.own_view(partition, shard);
             PartitionDescription {
@@ -70,6 +66,8 @@ impl Broker {
                 size_bytes: own.map(|(_, bytes)| bytes),
             }
         });
-        TopicDescription { topic: Arc::clone(topic), partitions: partitions.collect() }
+        let partitions = partitions.collect();
+        let config = image.explained(topic);
+        TopicDescription { topic: Arc::clone(topic), partitions, config }
     }
 }

@@ -47,8 +47,10 @@ pub struct ConfigEntry {
     pub key: String,
     /// Its value.
     pub value: String,
-    /// Nobody set it.
+    /// Neither the topic nor a policy sets it.
     pub is_default: bool,
+    /// The pattern of the policy that sets it; none when the topic does, or nobody.
+    pub policy: Option<String>,
 }
 
 /// The cluster.
@@ -157,7 +159,12 @@ fn partition(partition: v1::PartitionDescription) -> PartitionDescription {
 }
 
 fn config_entry(entry: v1::ConfigEntry) -> ConfigEntry {
-    ConfigEntry { key: entry.key, value: entry.value, is_default: entry.is_default }
+    ConfigEntry {
+        key: entry.key,
+        value: entry.value,
+        is_default: entry.is_default,
+        policy: entry.policy,
+    }
 }
 
 impl ClusterDescription {

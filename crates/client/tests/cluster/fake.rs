@@ -92,6 +92,7 @@ impl Topic {
                 key: "max-batch-bytes".to_owned(),
                 value: "1MiB".to_owned(),
                 is_default: true,
+                policy: None,
             }],
             error: None,
         }
@@ -685,6 +686,27 @@ impl v1::admin_server::Admin for Node {
         &self,
         _: Request<v1::AlterTopicRequest>,
     ) -> Result<Response<v1::AlterTopicResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn set_policy(
+        &self,
+        _: Request<v1::SetPolicyRequest>,
+    ) -> Result<Response<v1::SetPolicyResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn delete_policy(
+        &self,
+        _: Request<v1::DeletePolicyRequest>,
+    ) -> Result<Response<v1::DeletePolicyResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn list_policies(
+        &self,
+        _: Request<v1::ListPoliciesRequest>,
+    ) -> Result<Response<v1::ListPoliciesResponse>, Status> {
         Err(Status::unimplemented("not needed"))
     }
 

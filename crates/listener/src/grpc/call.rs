@@ -87,12 +87,13 @@ macro_rules! answers {
 
 answers! {
     whole: InitProducerResponse CreateTopicResponse DeleteTopicResponse AlterTopicResponse
-        AddPartitionsResponse PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse MoveReplicasResponse RebalanceResponse
-        FetchOffsetsResponse ListGroupsResponse
-        DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse;
+        AddPartitionsResponse PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse
+        MoveReplicasResponse RebalanceResponse FetchOffsetsResponse ListGroupsResponse
+        DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse SetPolicyResponse
+        DeletePolicyResponse;
     parts: ListOffsetsResponse.answers DescribeTopicsResponse.topics DeleteRecordsResponse.results
         MetadataResponse.topics;
-    plain: DescribeClusterResponse
+    plain: DescribeClusterResponse ListPoliciesResponse
 }
 
 #[cfg(test)]

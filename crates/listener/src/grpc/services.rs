@@ -15,7 +15,7 @@ use super::pipeline::{self, Pipeline};
 use super::produce::ProducePipeline;
 use super::{
     add_partitions, alter_topic, create_topic, delete_records, delete_topic, describe_cluster,
-    describe_topics, init_producer, list_offsets, metadata, nodes, partition_checksum,
+    describe_topics, init_producer, list_offsets, metadata, nodes, partition_checksum, policies,
     transfer_leader,
 };
 use crate::config::STREAM_ANSWERS_MAX;
@@ -134,6 +134,27 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::DeleteRecordsRequest>,
     ) -> Result<Response<v1::DeleteRecordsResponse>, Status> {
         answer("delete_records", &self.0, request, delete_records::handle).await
+    }
+
+    async fn set_policy(
+        &self,
+        request: Request<v1::SetPolicyRequest>,
+    ) -> Result<Response<v1::SetPolicyResponse>, Status> {
+        answer("set_policy", &self.0, request, policies::set).await
+    }
+
+    async fn delete_policy(
+        &self,
+        request: Request<v1::DeletePolicyRequest>,
+    ) -> Result<Response<v1::DeletePolicyResponse>, Status> {
+        answer("delete_policy", &self.0, request, policies::delete).await
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<v1::ListPoliciesRequest>,
+    ) -> Result<Response<v1::ListPoliciesResponse>, Status> {
+        answer("list_policies", &self.0, request, policies::list).await
     }
 }
 

@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use quipu_broker::topics::{PartitionDescription, TopicDescription};
+use quipu_broker::topics::{Origin, PartitionDescription, TopicDescription};
 use quipu_proto::v1;
 use quipu_types::NodeId;
 
 /// The message of a description.
 pub(super) fn topic(topic: &TopicDescription) -> v1::TopicDescription {
-    let config = topic.config().map(|(key, value, is_default)| v1::ConfigEntry {
-        key: key.to_owned(),
-        value,
-        is_default,
+    let config = topic.config.iter().map(|(setting, origin)| v1::ConfigEntry {
+        key: setting.key().name().to_owned(),
+        value: setting.value(),
+        is_default: *origin == Origin::Default,
+        policy: match origin {
+            Origin::Policy(pattern) => Some(pattern.to_string()),
+            Origin::Default | Origin::Topic => None,
+        },
     });
     v1::TopicDescription {
         name: topic.topic.name.to_string(),

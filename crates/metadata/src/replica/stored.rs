@@ -10,6 +10,7 @@ use quipu_types::{ClusterId, DirectoryId, EntryId, MetadataVersion, NodeId, Shar
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Image, NodeRecord, PlannedMoves, ShardRecord, TopicRecord};
+use crate::policy::Policies;
 use crate::state_machine::State;
 
 /// The only layout so far. Persisted; never reuse.
@@ -36,6 +37,9 @@ struct Core {
     removed: BTreeMap<NodeId, DirectoryId>,
     #[serde(default)]
     planned: PlannedMoves,
+    /// Absent while there are none, so that a release without policies reads it.
+    #[serde(default, skip_serializing_if = "Policies::is_empty")]
+    policies: Policies,
     next_shard: u32,
     next_replica: u64,
     next_producer: i64,
@@ -57,6 +61,7 @@ impl Core {
             slices: image.slices.clone(),
             removed: image.removed.clone(),
             planned: image.planned.clone(),
+            policies: Policies::clone(&image.policies),
             next_shard: state.next_shard,
             next_replica: state.next_replica,
             next_producer: state.next_producer,
@@ -77,6 +82,7 @@ impl Core {
         image.cluster = self.cluster;
         image.shards_per_node = self.shards_per_node;
         image.slices = self.slices;
+        image.policies = Arc::new(self.policies);
         image.founders = self.founders;
         image.nodes = self.nodes;
         image.removed = self.removed;

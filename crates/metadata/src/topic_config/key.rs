@@ -101,6 +101,11 @@ pub const KEYS: &[KeyDoc] = &[
 ];
 
 impl ConfigKey {
+    /// Every key, in the order of the reference page.
+    pub fn all() -> impl Iterator<Item = Self> {
+        KEYS.iter().map(|doc| doc.key)
+    }
+
     /// As written.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::{ConfigKey, KEYS};
 use super::quantity::{DAY_MS, parse_duration, print_duration};
+use crate::policy;
 
 /// One setting, checked on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,17 @@ pub enum InvalidConfig {
         /// What would be right.
         rule: String,
     },
+    /// A policy is to set what is a matter of each topic.
+    #[error("{key} is set for each topic by itself: a policy may set {}", policy::key_names())]
+    NotByPolicy {
+        /// The key.
+        key: ConfigKey,
+    },
+    /// A policy is to set nothing.
+    #[error(
+        "a policy sets nothing: give it one of {}, or delete it", policy::key_names()
+    )]
+    EmptyPolicy,
     /// A key is to be set and reset by one request.
     #[error("{key} is set and reset by the same request: keep one of the two")]
     SetAndReset {
