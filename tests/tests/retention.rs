@@ -62,12 +62,14 @@ async fn starts_at(client: &Client, wanted: impl Fn(u64) -> bool) -> Result<u64>
 async fn by_size_the_oldest_segments_go_and_at_least_the_limit_stays() -> Result<()> {
     const RECORDS: usize = 512;
     let (mut cluster, client) = cluster().await?;
-    let topic = NewTopic::new(TOPIC).set("segment-bytes", "1MiB").set("retention-bytes", "2MiB");
+    let topic = NewTopic::new(TOPIC).set("segment-bytes", "1MiB");
     client.admin().create_topic(topic).await?;
     client.admin().commit_offsets("slow", [(TOPIC, 0, 10)]).await?;
     write(&client, RECORDS, now()?).await?;
+    let limit = TopicChange::new(TOPIC).set("retention-bytes", "2MiB");
+    client.admin().alter_topic(limit).await?;
 
-    // 8 MiB in segments of 1 MiB: five or six of them go.
+    // 8 MiB in segments of 1 MiB: five or six of them go, at once.
     let start = starts_at(&client, |start| start >= 300).await?;
     let kept = (512 - start) * (16 << 10);
     ensure!((2 * MIB..4 * MIB).contains(&kept), "{kept} bytes are kept");
@@ -159,7 +161,8 @@ async fn changed_settings_reach_logs_that_are_open() -> Result<()> {
     client.admin().create_topic(NewTopic::new(TOPIC)).await?;
     // One segment of 3 MiB, of up to 128: nothing of it could go.
     write(&client, 192, now()?).await?;
-    let change = TopicChange::new(TOPIC).set("segment-bytes", "1MiB").set("retention-bytes", "1MiB");
+    let change =
+        TopicChange::new(TOPIC).set("segment-bytes", "1MiB").set("retention-bytes", "1MiB");
     client.admin().alter_topic(change).await?;
 
     // It is sealed by what follows, and goes; what follows comes in segments of 1 MiB.
@@ -179,7 +182,12 @@ async fn setting(client: &Client, topic: &str, key: &str) -> Result<(String, Opt
 }
 
 /// Waits until every node that may answer has heard of it.
-async fn is_set(client: &Client, of: (&str, &str), value: &str, policy: Option<&str>) -> Result<()> {
+async fn is_set(
+    client: &Client,
+    of: (&str, &str),
+    value: &str,
+    policy: Option<&str>,
+) -> Result<()> {
     let look = || async {
         // Any node may answer: each of them in turn.
         for _ in 0..3 {
@@ -229,9 +237,15 @@ async fn policies_by_name_act_on_topics_that_exist_and_on_those_to_come() -> Res
     for (refused, code) in [
         (admin.delete_policy("court.*").await, ErrorCode::UnknownPolicy),
         (admin.delete_policy("court *").await, ErrorCode::InvalidPolicy),
-        (admin.set_policy(Policy::new("a?").set("segment-time", "1h")).await, ErrorCode::InvalidPolicy),
+        (
+            admin.set_policy(Policy::new("a?").set("segment-time", "1h")).await,
+            ErrorCode::InvalidPolicy,
+        ),
         (admin.set_policy(Policy::new("a").set("min-insync", "2")).await, ErrorCode::InvalidConfig),
-        (admin.set_policy(Policy::new("a").set("retention-time", "1s")).await, ErrorCode::InvalidConfig),
+        (
+            admin.set_policy(Policy::new("a").set("retention-time", "1s")).await,
+            ErrorCode::InvalidConfig,
+        ),
         (admin.set_policy(Policy::new("a")).await, ErrorCode::InvalidConfig),
     ] {
         let refused = refused.err().with_context(|| format!("not refused with {code}"))?;
