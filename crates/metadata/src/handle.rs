@@ -345,7 +345,19 @@ impl Metadata {
             Outcome::PolicySet(policy) | Outcome::PolicyDeleted(policy) => {
                 Ok((state.image, policy))
             }
-            _ => Err(unexpected()),
+            Outcome::Formed
+            | Outcome::Registered
+            | Outcome::ShardsCreated(_)
+            | Outcome::TopicCreated(_)
+            | Outcome::TopicDeleted { .. }
+            | Outcome::TopicAltered(_)
+            | Outcome::PartitionsAdded { .. }
+            | Outcome::ProducerIds { .. }
+            | Outcome::NodeStateSet
+            | Outcome::NodeRemoved
+            | Outcome::ReplicasMoving(_)
+            | Outcome::ShardSettled(_)
+            | Outcome::MovesPlanned => Err(unexpected()),
         }
     }
 

@@ -55,12 +55,7 @@ impl PartitionTable {
     }
 
     /// Adds or replaces a partition.
-    pub(crate) fn insert(
-        &self,
-        handle: PartitionHandle,
-        epoch_base: i32,
-        config: PartitionConfig,
-    ) {
+    pub(crate) fn insert(&self, handle: PartitionHandle, epoch_base: i32, config: PartitionConfig) {
         self.write().insert(handle.id(), TableRow { handle, epoch_base, config });
     }
 

@@ -642,6 +642,27 @@ impl v1::cluster_server::Cluster for Node {
         }
         Ok(Response::new(v1::TransferLeaderResponse { error }))
     }
+
+    async fn change_node(
+        &self,
+        _: Request<v1::ChangeNodeRequest>,
+    ) -> Result<Response<v1::ChangeNodeResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn move_replicas(
+        &self,
+        _: Request<v1::MoveReplicasRequest>,
+    ) -> Result<Response<v1::MoveReplicasResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn rebalance(
+        &self,
+        _: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<v1::RebalanceResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }
 
 #[tonic::async_trait]

@@ -106,7 +106,7 @@ fn next(
     // One that leaves goes once enough are left without it: the leader last, and not as leader.
     let mut leaves = leaving.iter().filter(|member| member.replica != own);
     if staying >= wanted.max(1)
-        && let Some(leaves) = leaves.next().or(leaving.first())
+        && let Some(leaves) = leaves.next().or_else(|| leaving.first())
     {
         if leaves.replica == own {
             let others = members.iter().filter(|member| member.is_voter && member.replica != own);

@@ -138,7 +138,10 @@ mod tests {
         let to = |shard| moves.iter().find(|one| one.shard == shard).map(|one| one.to.clone());
         before
             .iter()
-            .map(|one| Weighed { nodes: to(one.shard).unwrap_or(one.nodes.clone()), ..one.clone() })
+            .map(|one| Weighed {
+                nodes: to(one.shard).unwrap_or_else(|| one.nodes.clone()),
+                ..one.clone()
+            })
             .collect()
     }
 

@@ -60,9 +60,7 @@ pub enum InvalidConfig {
         key: ConfigKey,
     },
     /// A policy is to set nothing.
-    #[error(
-        "a policy sets nothing: give it one of {}, or delete it", policy::key_names()
-    )]
+    #[error("a policy sets nothing: give it one of {}, or delete it", policy::key_names())]
     EmptyPolicy,
     /// A key is to be set and reset by one request.
     #[error("{key} is set and reset by the same request: keep one of the two")]
