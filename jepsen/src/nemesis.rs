@@ -13,6 +13,7 @@ mod kind;
 mod limits;
 mod loss;
 mod lost_writes;
+mod membership;
 mod memory;
 mod packets;
 mod part_kill;

@@ -4,7 +4,8 @@ use super::super::partition::Shape;
 use super::super::rot::{Rot, Target};
 use super::super::{
     Fault, clients, clock, disk_error, disk_full, duplicate, kill, limits, loss, lost_writes,
-    memory, packets, part_kill, partition, pause, power, rolling, slow, slow_disk, swapped, wiped,
+    membership, memory, packets, part_kill, partition, pause, power, rolling, slow, slow_disk,
+    swapped, wiped,
 };
 use super::Kind;
 use crate::cluster::{Operation, Treatment};
@@ -55,6 +56,8 @@ impl Kind {
             Self::RotTable => Box::new(Rot::of(Target::Table)),
             Self::Wiped => Box::new(wiped::Wiped::default()),
             Self::Swapped => Box::new(swapped::Swapped::default()),
+            Self::Drain => Box::new(membership::Drain::default()),
+            Self::MoveShard => Box::new(membership::MoveShard),
             Self::PartKill => Box::new(part_kill::PartKill::default()),
         }
     }

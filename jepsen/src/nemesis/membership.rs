@@ -1,0 +1,99 @@
+//! Nodes that rest, and shards that change their nodes, as an operator has them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use quipu_client::{Admin, NodeChange, NodeId, ShardId};
+use quipu_testkit::until;
+
+use super::{Fault, Hit, World};
+use crate::cluster::connect;
+
+/// The longest a node rests, should nobody call it back.
+const REST: Duration = Duration::from_secs(120);
+/// How long leaderships may take to leave, among other faults.
+const LEAVE_WAIT: Duration = Duration::from_secs(10);
+
+async fn admin(world: &World<'_>) -> Result<Admin> {
+    Ok(connect(&world.cluster.url()).await?.admin())
+}
+
+/// Leaderships leave a node, and come back.
+#[derive(Debug, Default)]
+pub(super) struct Drain {
+    rests: Option<u64>,
+}
+
+impl Fault for Drain {
+    fn start<'a>(&'a mut self, world: &'a mut World<'_>) -> BoxFuture<'a, Result<Hit>> {
+        async move {
+            let node = world.leader()?;
+            let admin = admin(world).await?;
+            self.rests = Some(node);
+            admin.change_node(NodeId::new(node), NodeChange::Drain(REST)).await?;
+            let left = until("leaderships to leave", LEAVE_WAIT, async || {
+                let cluster = admin.describe_cluster().await?;
+                let leads = cluster.shards.iter().any(|shard| shard.leader == Some(node));
+                ensure!(!leads, "node {node} still leads");
+                Ok(())
+            });
+            let bit = left.await.is_ok();
+            Ok(Hit::hindered(&[node], bit, format!("node {node} is drained")))
+        }
+        .boxed()
+    }
+
+    fn heal<'a>(&'a mut self, world: &'a mut World<'_>) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let Some(node) = self.rests.take() else { return Ok(()) };
+            // Without a majority it cannot be told: then its time ends the rest.
+            let told = async {
+                let admin = admin(world).await?;
+                anyhow::Ok(admin.change_node(NodeId::new(node), NodeChange::Activate).await?)
+            };
+            if let Err(error) = told.await {
+                crate::say::say(&format!("node {node} is not called back: {error:#}"));
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// The replicas of a shard go to other nodes, by chance. With as many nodes as replicas only the
+/// preferred leader changes.
+#[derive(Debug)]
+pub(super) struct MoveShard;
+
+impl Fault for MoveShard {
+    fn start<'a>(&'a mut self, world: &'a mut World<'_>) -> BoxFuture<'a, Result<Hit>> {
+        async move {
+            let admin = admin(world).await?;
+            let cluster = admin.describe_cluster().await?;
+            let shards: Vec<_> =
+                cluster.shards.iter().filter(|shard| shard.partitions > 0).collect();
+            let count = u64::try_from(shards.len())?;
+            ensure!(count > 0, "no shard has partitions");
+            let place = usize::try_from(world.rng.below(count))?;
+            let shard = shards.get(place).context("a shard")?;
+            let mut nodes: Vec<u64> = cluster.nodes.iter().map(|node| node.node_id).collect();
+            let mut to = Vec::new();
+            for _ in 0..shard.replicas.len() {
+                let place = usize::try_from(world.rng.below(u64::try_from(nodes.len())?))?;
+                to.push(nodes.swap_remove(place));
+            }
+            let ids: Vec<NodeId> = to.iter().copied().map(NodeId::new).collect();
+            admin.move_replicas(ShardId::new(shard.shard), &ids).await?;
+            let bit = to != shard.replicas;
+            let words = format!("shard {} moves from {:?} to {to:?}", shard.shard, shard.replicas);
+            Ok(Hit::hindered(&to, bit, words))
+        }
+        .boxed()
+    }
+
+    fn heal<'a>(&'a mut self, _world: &'a mut World<'_>) -> BoxFuture<'a, Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
