@@ -33,13 +33,14 @@ pub enum Nodes {
 
 const KILL: Finder = Finder::Chaos("kill");
 const CALM: Finder = Finder::Chaos("pause-one");
-const PARTITION: Finder = Finder::Chaos("isolate-leader,pause-leader");
-const POWER: Finder = Finder::Chaos("power");
-const MEMBERS: Finder = Finder::Chaos("clients,pause,kill");
-const SEGMENTS: Finder = Finder::Test("crash_points", "segments");
+const LONELY: Finder = Finder::Chaos("isolate-leader,pause-leader");
+const SEGMENTS: Finder = Finder::Test("crash_points", "segments_and_tables");
+const SHARDS: Finder = Finder::Test("crash_points", "shards_survive");
 const START: Finder = Finder::Test("bad_start", "");
 const INPUT: Finder = Finder::Test("bad_input", "");
+const MODEL: Finder = Finder::Test("lib", "groups_do_what_the_model_foretells");
 const JOURNAL: Finder = Finder::Test("journal", "a_failed_flush_fails_everything_after_it");
+const DISK: Finder = Finder::Test("journal", "");
 const TERM: Finder = Finder::Test("lib", "a_restarted_leader_never_resumes_its_term");
 const VOTE: Finder = Finder::Test("lib", "a_vote_is_on_the_disk_when_it_is_answered");
 
@@ -48,13 +49,13 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "plant.commit.before-replication",
         does: "a commit is answered as soon as it is proposed",
-        finder: PARTITION,
+        finder: LONELY,
         nodes: Nodes::Every,
     },
     Plant {
         name: "plant.commit.unfenced",
         does: "a commit is stored whoever sent it",
-        finder: MEMBERS,
+        finder: MODEL,
         nodes: Nodes::Every,
     },
     Plant {
@@ -66,7 +67,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "plant.dedupe.lost-in-checkpoint",
         does: "checkpoints and snapshots hold no producers",
-        finder: KILL,
+        finder: SEGMENTS,
         nodes: Nodes::Every,
     },
     Plant {
@@ -96,19 +97,19 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "plant.group.epoch-kept",
         does: "a rebalance keeps the group's epoch",
-        finder: MEMBERS,
+        finder: MODEL,
         nodes: Nodes::Every,
     },
     Plant {
         name: "plant.group.granted-early",
         does: "a partition is given away before its owner let it go",
-        finder: MEMBERS,
+        finder: MODEL,
         nodes: Nodes::Every,
     },
     Plant {
         name: "plant.groups.not-in-snapshot",
         does: "a snapshot brings no consumer groups",
-        finder: KILL,
+        finder: SHARDS,
         nodes: Nodes::Every,
     },
     Plant {
@@ -126,7 +127,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "plant.journal.flush-skipped",
         does: "what is acknowledged was never flushed",
-        finder: POWER,
+        finder: DISK,
         nodes: Nodes::Every,
     },
     Plant {
@@ -143,20 +144,20 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "plant.quorum.not-awaited",
-        does: "a leader counts what it sent as flushed by the follower",
-        finder: PARTITION,
+        does: "a leader acknowledges to the quorum's callers what it has flushed alone",
+        finder: LONELY,
         nodes: Nodes::Every,
     },
     Plant {
         name: "plant.read.without-quorum",
         does: "a read asks nobody whether this node still leads",
-        finder: PARTITION,
+        finder: LONELY,
         nodes: Nodes::Every,
     },
     Plant {
         name: "plant.trim.ignored",
         does: "one node answers that records are deleted and keeps them",
-        finder: KILL,
+        finder: SEGMENTS,
         nodes: Nodes::One,
     },
     Plant {

@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use quipu_types::{EntryId, LogIndex, Term};
 
-use crate::ledger::Live;
 use crate::{JournalFileId, JournalPosition};
 
 /// One entry. Thirty-two bytes: the index of a million entries costs 32 MB.
@@ -22,10 +21,6 @@ impl Slot {
     pub(crate) fn new(term: Term, payload_bytes: usize) -> Self {
         let payload_bytes = u32::try_from(payload_bytes).expect("payloads are bounded");
         Self { term: term.get(), file: 0, byte: 0, payload_bytes }
-    }
-
-    const fn vacant() -> Self {
-        Self { term: 0, file: 0, byte: 0, payload_bytes: 0 }
     }
 
     pub(crate) fn term(&self) -> Term {
@@ -131,33 +126,6 @@ impl Index {
         }
         starts
     }
-
-    /// In recovery: makes the index match a restatement. Entries that lay in files which are gone
-    /// are vacant until a later purge or truncation voids them.
-    pub(crate) fn align(&mut self, live: Option<Live>) {
-        let Some(Live { first, last }) = live else {
-            self.slots.clear();
-            return;
-        };
-        self.drop_before(first.get());
-        self.truncate(last.next().get());
-        if self.slots.is_empty() {
-            self.first = first.get();
-        }
-        while self.first > first.get() {
-            self.first -= 1;
-            self.slots.push_front(Slot::vacant());
-        }
-        while self.end() <= last.get() {
-            self.slots.push_back(Slot::vacant());
-        }
-    }
-
-    /// In recovery: an entry that no file holds.
-    pub(crate) fn first_vacant(&self) -> Option<LogIndex> {
-        let at = self.slots.iter().position(|slot| slot.file == 0)?;
-        Some(LogIndex::new(self.first + crate::width::to_u64(at)))
-    }
 }
 
 #[cfg(test)]
@@ -195,21 +163,5 @@ mod tests {
         assert!(index.is_empty());
         index.push(LogIndex::new(100), Slot::new(Term::new(5), 0));
         assert_eq!(index.range(), 100..101);
-    }
-
-    #[test]
-    fn entries_of_missing_files_are_vacant() {
-        let live =
-            |first, last| Some(Live { first: LogIndex::new(first), last: LogIndex::new(last) });
-        let mut index = filled(5, &[1, 1]);
-        index.align(live(3, 9));
-        assert_eq!(index.range(), 3..10);
-        assert_eq!(index.first_vacant(), Some(LogIndex::new(3)));
-        index.drop_before(5);
-        assert_eq!(index.first_vacant(), Some(LogIndex::new(7)));
-        index.truncate(7);
-        assert_eq!(index.first_vacant(), None);
-        index.align(None);
-        assert!(index.is_empty());
     }
 }

@@ -7,6 +7,7 @@
 //! is written, so nothing ever follows a torn frame in its own file.
 
 mod replay;
+mod runs;
 mod scan;
 
 pub(crate) use self::scan::later_frames;
@@ -20,6 +21,7 @@ use quipu_disk::{Disk, DiskFile, OpenMode};
 use quipu_types::ShardId;
 
 use self::replay::Replay;
+use self::runs::Runs;
 use self::scan::Rest;
 use crate::frame::{FORMAT_VERSION, Frame, Kind};
 use crate::index::Index;
@@ -46,12 +48,13 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
     let ids = folder.list()?;
     let mut report = RecoveryReport::default();
     let mut replay = Replay::default();
+    let mut indexes = BTreeMap::new();
     if let Some((newest, bytes)) = folder.find_newest(&ids, &mut report)? {
         folder.replay_sealed(newest, &bytes, &mut replay)?;
         let end = folder.replay_newest(newest, &bytes, &mut replay, &mut report)?;
         folder.harden(newest, &bytes, replay.durable, end)?;
         replay.ledger.seal(newest, end);
-        check_complete(&replay)?;
+        indexes = complete(&replay.ledger, std::mem::take(&mut replay.found))?;
         // What made the other files free is durable; what made the newest free follows with the
         // next start.
         let is_kept =
@@ -59,7 +62,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
         replay.ledger.files.retain(is_kept);
     }
     report.files = replay.ledger.files.values().filter(|file| !file.residents.is_empty()).count();
-    report.entries = replay.indexes.values().map(|index| to_u64(index.len())).sum();
+    report.entries = indexes.values().map(|index| to_u64(index.len())).sum();
     report.bytes = replay.bytes;
     report.groups = replay.ledger.groups.len();
     let (needed, spares): (BTreeSet<_>, BTreeSet<_>) =
@@ -67,19 +70,24 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenErro
     let files = folder.open_all(&needed)?;
     let next = ids.last().map_or(JournalFileId::new(1), |last| last.next());
     let spares = spares.into_iter().collect();
-    let Replay { ledger, indexes, .. } = replay;
-    Ok(Recovered { ledger, indexes, files, spares, next, report })
+    Ok(Recovered { ledger: replay.ledger, indexes, files, spares, next, report })
 }
 
-/// An entry that should be live and lies in no file.
-fn check_complete(replay: &Replay) -> Result<(), OpenError> {
-    for (shard, index) in &replay.indexes {
-        if let Some(missing) = index.first_vacant() {
-            let file = replay.ledger.home(*shard, missing).unwrap_or(JournalFileId::new(0));
-            return Err(OpenError::Missing { file, shard: *shard, index: missing });
-        }
+/// The index of each group, unless an entry that should be live lies in no file.
+fn complete(
+    ledger: &Ledger,
+    mut found: BTreeMap<ShardId, Runs>,
+) -> Result<BTreeMap<ShardId, Index>, OpenError> {
+    let mut indexes = BTreeMap::new();
+    for (shard, group) in &ledger.groups {
+        let runs = found.remove(shard).unwrap_or_default();
+        let index = runs.into_index(group.live).map_err(|index| {
+            let file = ledger.home(*shard, index).unwrap_or(JournalFileId::new(0));
+            OpenError::Missing { file, shard: *shard, index }
+        })?;
+        indexes.insert(*shard, index);
     }
-    Ok(())
+    Ok(indexes)
 }
 
 struct Folder<'a> {

@@ -3,10 +3,9 @@
 //! It proposes at once while fewer than [`BUNDLES_IN_FLIGHT_MAX`] bundles are on their way, so a
 //! lone append pays no delay; under load the queue fills meanwhile, so bundles grow by themselves.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -16,7 +15,7 @@ use quipu_runtime::Clock;
 use quipu_types::limits::{
     BATCH_BYTES_MAX, BUNDLE_BYTES_MAX, BUNDLE_COMMANDS_MAX, BUNDLES_IN_FLIGHT_MAX,
 };
-use quipu_types::{Acks, LogIndex, NodeId, Offset, TimestampMs};
+use quipu_types::{Acks, LogIndex, NodeId, TimestampMs};
 
 use crate::append::{AppendAnswer, AppendError, Appended};
 use crate::bundle::{Bundle, Command};
@@ -25,11 +24,14 @@ use crate::groups::{GroupAnswer, to_group};
 use crate::handle::Permit;
 use crate::metrics::ShardMetrics;
 use crate::queue::Queue;
-use crate::replication::{Applied, Live, OnFlushed, Replication, Standing, Unproposed};
+use crate::replication::{Applied, Live, Replication, Standing, Unproposed};
 use crate::reply::{self, Outcome};
 
+mod provisional;
 #[cfg(test)]
 mod tests;
+
+use provisional::Provisional;
 
 /// How long a stopping shard waits for the bundles on their way.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -311,55 +313,6 @@ fn to_append(
             // Only a defect leads here: the entry is committed, what it did is not known.
             Err(AppendError::LeadershipLost)
         }
-    }
-}
-
-/// Waiters for the leader's own flush, by their place in the bundle.
-#[derive(Clone, Default)]
-struct Provisional {
-    waiters: Arc<Mutex<BTreeMap<usize, (AppendAnswer, Appended)>>>,
-}
-
-impl Provisional {
-    /// Takes the answer of a waiter that is content with the leader's own flush.
-    fn move_in(&self, place: usize, waiter: &mut Waiter, log_start: Offset) {
-        let Answer::Append(append) = &mut waiter.answer else { return };
-        if append.acks != Acks::Leader {
-            return;
-        }
-        let log_append_time = append.log_append_time;
-        let appended =
-            Appended { base_offset: None, log_start, is_duplicate: false, log_append_time };
-        if let Some(answer) = append.answer.take() {
-            self.lock().insert(place, (answer, appended));
-        }
-    }
-
-    /// The callback of the flush; `None` when nobody waits for it.
-    fn on_flushed(&self) -> Option<OnFlushed> {
-        if self.lock().is_empty() {
-            return None;
-        }
-        let own = self.clone();
-        Some(Box::new(move || {
-            for (_, (answer, appended)) in std::mem::take(&mut *own.lock()) {
-                drop(answer.send(Ok(appended)));
-            }
-        }))
-    }
-
-    /// Gives back those the flush has not answered: the final outcome came first.
-    fn give_back(&self, mut waiters: Vec<Waiter>) -> Vec<Waiter> {
-        for (place, (answer, _)) in std::mem::take(&mut *self.lock()) {
-            if let Some(Waiter { answer: Answer::Append(waiter), .. }) = waiters.get_mut(place) {
-                waiter.answer = Some(answer);
-            }
-        }
-        waiters
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, (AppendAnswer, Appended)>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,7 +15,7 @@ use quipu_consensus::{
     AppliedState, Payload, Reply, SnapshotReceiver, SnapshotSource, StateMachine, StateMachineError,
 };
 use quipu_coordinator::{Groups, RowKey};
-use quipu_kv::{Key, KeyPrefix, KvError, Store};
+use quipu_kv::{Key, KeyPrefix, Store};
 use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv, SegmentConfig};
 use quipu_types::{EntryId, LogIndex, PartitionId, ShardId, TimestampMs};
 
@@ -27,8 +27,11 @@ use crate::row::{InvalidRow, PartitionRow, ShardRow};
 use crate::snapshot::{self, Receiver};
 use crate::table::{Debt, PartitionTable, leader_epoch};
 
+pub(crate) use open_error::StateMachineOpenError;
+
 mod checkpoint;
 mod install;
+mod open_error;
 #[cfg(test)]
 mod tests;
 
@@ -41,31 +44,6 @@ pub(crate) struct StateMachineEnv {
     pub(crate) groups: Arc<GroupTable>,
     pub(crate) debt: Arc<Debt>,
     pub(crate) metrics: ShardMetrics,
-}
-
-/// Why a shard's state cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum StateMachineOpenError {
-    /// The tables cannot be read.
-    #[error("read checkpoint: {0}")]
-    Kv(#[from] KvError),
-    /// A row is damaged.
-    #[error("read checkpoint: {0}")]
-    Row(#[from] InvalidRow),
-    /// A consumer group's row is damaged.
-    #[error("read consumer groups: {0}")]
-    Groups(#[from] quipu_coordinator::InvalidRow),
-    /// A partition cannot be opened.
-    #[error("open partition {partition}: {reason}")]
-    Partition {
-        /// Which.
-        partition: PartitionId,
-        /// What failed.
-        reason: String,
-    },
-    /// The snapshot directory cannot be cleared.
-    #[error("clear staged snapshots: {0}")]
-    Stage(#[from] std::io::Error),
 }
 
 /// The state machine of one shard: its partitions, and which of them changed.

@@ -55,7 +55,9 @@ impl Fault for DiskError {
             let bit = bites.await.is_ok();
             let is_journal = class == Some(Class::Journal);
             let must_end = bit && is_journal && operation != Operation::Read;
-            if must_end && !process.ends_within(END_WAIT).await {
+            if must_end && process.ends_within(END_WAIT).await {
+                world.note_end(node)?;
+            } else if must_end {
                 let words =
                     format!("node {node} went on after {operation:?} of its journal failed");
                 world.remarks.deaths.push(words);

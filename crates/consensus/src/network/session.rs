@@ -154,15 +154,7 @@ where
         }
         loop {
             match this.answers.poll_recv(cx) {
-                Poll::Ready(Some(answer)) => {
-                    let settled = this.settle(answer);
-                    let is_told = settled.as_ref().is_ok_and(Result::is_ok)
-                        && quipu_failpoint::is_planted("plant.quorum.not-awaited");
-                    if is_told {
-                        continue;
-                    }
-                    return Poll::Ready(Some(settled));
-                }
+                Poll::Ready(Some(answer)) => return Poll::Ready(Some(this.settle(answer))),
                 Poll::Ready(None) => {
                     return Poll::Ready(Some(Err(this.fail("the connection broke"))));
                 }
@@ -176,10 +168,6 @@ where
                 Poll::Ready(Some(request)) => {
                     if let Err(gone) = this.send(&request) {
                         return Poll::Ready(Some(Err(this.fail(gone))));
-                    }
-                    if quipu_failpoint::is_planted("plant.quorum.not-awaited") {
-                        let last = request.entries.last().map(|entry| entry.log_id);
-                        return Poll::Ready(Some(Ok(Ok(last.or(request.prev_log_id)))));
                     }
                 }
                 Poll::Ready(None) => {

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use quipu_types::{EntryId, LogIndex, ShardId, Term};
 
-use crate::frame::HEADER_BYTES;
 use crate::ledger::{FileLedger, GroupLedger, Ledger, Live};
-use crate::width::to_u64;
 use crate::{Damage, JournalFileId};
 
 const HAS_VOTE: u8 = 1;
@@ -92,21 +90,7 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Ledger, Damage> {
     if !input.0.is_empty() {
         return Err(Damage::Contradiction("bytes after the last file"));
     }
-    check_room(&ledger)?;
     Ok(ledger)
-}
-
-/// Each live entry has a frame in a file: a range that does not fit there would cost memory first
-/// and be missed afterwards.
-fn check_room(ledger: &Ledger) -> Result<(), Damage> {
-    let ends = ledger.files.values().filter_map(|file| file.end);
-    let room = ends.fold(0_u64, |room, end| room.saturating_add(end / to_u64(HEADER_BYTES)));
-    let ranges = ledger.groups.values().filter_map(|group| group.live);
-    let lengths = ranges.map(|live| (live.last.get() - live.first.get()).saturating_add(1));
-    if lengths.fold(0, u64::saturating_add) > room {
-        return Err(Damage::Contradiction("more live entries than its files hold"));
-    }
-    Ok(())
 }
 
 fn decode_group(input: &mut Input<'_>) -> Result<GroupLedger, Damage> {

@@ -6,14 +6,16 @@ use bytes::Bytes;
 use quipu_types::{LogIndex, ShardId};
 
 use crate::frame::{FLAG_NONE_KEPT, Frame, Kind, start};
-use crate::index::{Index, Slot};
+use crate::index::Slot;
 use crate::ledger::Ledger;
+use crate::recovery::runs::Runs;
 use crate::{Damage, JournalFileId};
 
 #[derive(Default)]
 pub(crate) struct Replay {
     pub(crate) ledger: Ledger,
-    pub(crate) indexes: BTreeMap<ShardId, Index>,
+    /// The entries found; those the ledger calls live may be missing.
+    pub(crate) found: BTreeMap<ShardId, Runs>,
     /// Bytes of frames replayed.
     pub(crate) bytes: u64,
     /// The furthest byte of the file at hand that is known to be durable.
@@ -53,13 +55,13 @@ impl Replay {
         match header.subject.kind {
             Kind::Start => self.restate(header.place.file, payload)?,
             Kind::Entry => {
-                let index = self.indexes.entry(shard).or_default();
-                if !index.is_empty() && id.index.get() != index.end() {
+                let live = self.ledger.groups.get(&shard).and_then(|group| group.live);
+                if live.is_some_and(|live| id.index != live.last.next()) {
                     return Err(Damage::Contradiction("an entry does not follow the one before"));
                 }
                 let mut slot = Slot::new(id.term, payload.len());
                 slot.place(header.place);
-                index.push(id.index, slot);
+                self.found.entry(shard).or_default().push(id.index, slot);
                 self.ledger.append(header.place.file, shard, id.index);
             }
             Kind::Vote => self.ledger.save_vote(shard, Bytes::copy_from_slice(payload)),
@@ -69,11 +71,11 @@ impl Replay {
                 self.truncate(shard, (!is_none_kept).then_some(id.index));
             }
             Kind::Purge => {
-                self.indexes.entry(shard).or_default().drop_before(id.index.next().get());
+                self.found.entry(shard).or_default().drop_before(id.index.next().get());
                 self.ledger.purge(shard, id);
             }
             Kind::Remove => {
-                self.indexes.remove(&shard);
+                self.found.remove(&shard);
                 self.ledger.remove(shard);
             }
             Kind::Mark => {}
@@ -83,7 +85,7 @@ impl Replay {
 
     fn truncate(&mut self, shard: ShardId, last_kept: Option<LogIndex>) {
         let end = last_kept.map_or(0, |last| last.next().get());
-        self.indexes.entry(shard).or_default().truncate(end);
+        self.found.entry(shard).or_default().truncate(end);
         self.ledger.truncate_after(shard, last_kept);
     }
 
@@ -91,9 +93,9 @@ impl Replay {
     fn restate(&mut self, file: JournalFileId, payload: &[u8]) -> Result<(), Damage> {
         self.ledger = start::decode(payload)?;
         let groups = &self.ledger.groups;
-        self.indexes.retain(|shard, _| groups.contains_key(shard));
+        self.found.retain(|shard, _| groups.contains_key(shard));
         for (shard, group) in groups {
-            self.indexes.entry(*shard).or_default().align(group.live);
+            self.found.entry(*shard).or_default().keep(group.live);
         }
         self.ledger.start_file(file);
         Ok(())

@@ -38,7 +38,7 @@ impl Plan {
             storage,
             consensus: consensus(rng),
             weather: weather(rng),
-            load: Duration::from_millis(4_000 + rng.below(8_000)),
+            load: Duration::from_millis(3_000 + rng.below(6_000)),
             clients: 1 + rng.below(3),
             think_ms: pick(rng, &[20, 60, 200]),
             fault_pause_ms: pick(rng, &[300, 1_000, 3_000]),

@@ -6,7 +6,8 @@
 use std::ops::Range;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 
@@ -18,6 +19,9 @@ use super::world::World;
 use crate::panics::caught;
 use crate::seeds::{Failure, Layer, run_all};
 use crate::trace::Trace;
+
+/// Most runs take a fraction of a second; one whose tasks wake each other for ever never ends.
+const ENDS_WITHIN: Duration = Duration::from_secs(300);
 
 /// A seed that ran to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +41,17 @@ pub struct Passed {
 /// # Panics
 /// When the machine gives no thread.
 pub fn run_seed(seed: u64, trace: &Trace, plant: Option<Plant>) -> Result<Passed, Failure> {
-    let ran = std::thread::scope(|scope| {
-        let run = scope.spawn(|| {
-            seed_thread(seed);
-            caught(|| simulate(seed, trace.clone(), plant)).unwrap_or_else(Err)
-        });
-        run.join().expect("panics are caught")
+    let (sender, answer) = mpsc::channel();
+    let heard = trace.clone();
+    let run = move || {
+        seed_thread(seed);
+        let ran = caught(|| simulate(seed, heard, plant)).unwrap_or_else(Err);
+        // Nobody waits any more for a run that took too long.
+        let _ = sender.send(ran);
+    };
+    std::thread::Builder::new().spawn(run).expect("the machine has a thread");
+    let ran = answer.recv_timeout(ENDS_WITHIN).unwrap_or_else(|_| {
+        Err(format!("no end after {ENDS_WITHIN:?}: simulated time does not go on"))
     });
     let plant = plant.map(|plant| plant.to_string());
     ran.map(|census| Passed { hash: trace.hash(), census }).map_err(|reason| Failure {

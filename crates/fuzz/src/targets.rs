@@ -1,0 +1,32 @@
+//! One file per target: what it does with bytes, and its valid inputs.
+
+pub(crate) mod batch_run;
+pub(crate) mod bundle;
+pub(crate) mod cli_args;
+pub(crate) mod cli_values;
+pub(crate) mod config_toml;
+pub(crate) mod decompress;
+pub(crate) mod group_commands;
+pub(crate) mod group_state;
+pub(crate) mod grpc_requests;
+pub(crate) mod identity_file;
+pub(crate) mod journal_damage;
+pub(crate) mod journal_files;
+mod journal_rig;
+pub(crate) mod kv_key;
+pub(crate) mod metadata_commands;
+pub(crate) mod metadata_state;
+pub(crate) mod partition_checkpoint;
+pub(crate) mod raft_frames;
+pub(crate) mod raft_stored;
+pub(crate) mod record_batch;
+pub(crate) mod segment_damage;
+pub(crate) mod segment_files;
+pub(crate) mod segment_index;
+mod segment_rig;
+pub(crate) mod shard_apply;
+mod shard_rig;
+pub(crate) mod shard_rows;
+pub(crate) mod shard_snapshot;
+pub(crate) mod subscription;
+pub(crate) mod topic_requests;
