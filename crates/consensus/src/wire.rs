@@ -1,5 +1,7 @@
 //! Raft's messages as protobuf, and back.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
@@ -120,8 +122,8 @@ pub(crate) fn from_append(
 ) -> Result<AppendEntriesRequest<TypeConfig>, Undecodable> {
     let leader = append.leader.as_ref().ok_or(Undecodable::new(0, "append without a leader"))?;
     let previous = append.previous.as_ref().map(from_id);
-    let first = first_index(previous.as_ref(), append.entries.len())?;
-    let entries = (first..).zip(append.entries).map(|(index, entry)| {
+    let indexes = indexes(previous.as_ref(), append.entries.len())?;
+    let entries = indexes.zip(append.entries).map(|(index, entry)| {
         let id = EntryId::new(Term::new(entry.term), LogIndex::new(index));
         entry::decode(log_id(id), unpinned(entry.payload))
     });
@@ -133,12 +135,12 @@ pub(crate) fn from_append(
     })
 }
 
-/// The index of the first of so many entries. A peer may name any, but no log is so long.
-fn first_index(previous: Option<&LogId>, entries: usize) -> Result<u64, Undecodable> {
-    let first = previous.map_or(Some(0), |id| id.index.checked_add(1));
+/// The indexes of so many entries. A peer may name any, but no log is so long.
+fn indexes(previous: Option<&LogId>, entries: usize) -> Result<Range<u64>, Undecodable> {
+    let start = previous.map_or(Some(0), |id| id.index.checked_add(1));
     let count = u64::try_from(entries).unwrap_or(u64::MAX);
-    first
-        .filter(|first| first.checked_add(count).is_some())
+    start
+        .and_then(|start| Some(start..start.checked_add(count)?))
         .ok_or(Undecodable::new(0, "indexes beyond the last"))
 }
 
@@ -233,7 +235,9 @@ mod tests {
         let indexes = |request: AppendEntriesRequest<TypeConfig>| {
             request.entries.iter().map(|entry| entry.log_id.index).collect::<Vec<_>>()
         };
-        assert_eq!(from_append(append(8)).map(indexes), Ok(vec![9]));
+        for index in [8, u64::MAX - 2] {
+            assert_eq!(from_append(append(index)).map(indexes), Ok(vec![index + 1]));
+        }
         for index in [u64::MAX, u64::MAX - 1] {
             assert!(from_append(append(index)).is_err(), "after {index}");
         }

@@ -210,7 +210,7 @@ mod tests {
         let inputs = [b"first input".to_vec(), b"second".to_vec(), Vec::new()];
         assert_eq!(made(7, &inputs, 500), made(7, &inputs, 500));
         assert_ne!(made(7, &inputs, 500), made(8, &inputs, 500));
-        assert_eq!(made(1, &[], 3), [Vec::new(); 0]);
+        assert!(made(1, &[], 3).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, StartHistory, Sta
 use crate::{Seed, Verdict, samples};
 
 /// Commands of one input.
-const COMMANDS_MAX: usize = 12;
+const COMMANDS_MAX: usize = 16;
 /// Shards per node and partitions here: the configuration and the state machine bound them, high.
 const SHARDS_MAX: u32 = 4;
 const PARTITIONS_MAX: u32 = 200;
@@ -143,7 +143,14 @@ fn is_modest(command: &Command) -> bool {
         | Command::CreateShards { .. }
         | Command::DeleteTopic { .. }
         | Command::AlterTopic { .. }
-        | Command::AllocateProducerIds { .. } => true,
+        | Command::AllocateProducerIds { .. }
+        | Command::SetPolicy(_)
+        | Command::DeletePolicy { .. }
+        | Command::SetNodeState { .. }
+        | Command::RemoveNode { .. }
+        | Command::MoveReplicas(_)
+        | Command::SettleShard { .. }
+        | Command::PlanMoves(_) => true,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opening a log from files and a checkpoint of any bytes.
 
-use quipu_segment::LogEnd;
+use quipu_segment::{LogEnd, OpenError};
 use quipu_types::{LeaderEpoch, Offset};
 
 use super::segment_rig::{append, look_for_times, open, path, walk, written};
@@ -48,8 +48,13 @@ fn check(parts: &[&[u8]; 5]) -> Verdict {
     append(&mut opened, end.next, LeaderEpoch::new(9), &samples::batch(2, b"after"));
     let after = opened.flush().expect("a disk without faults");
     drop(opened);
-    // Damage in an active segment shows when it is read, not when it is opened.
-    let again = open(&disk, log_start, after).expect("what was flushed opens again");
+    // Damage in an active segment shows when it is read, not when it is opened; that it ends
+    // before its checkpoint says, when it is opened as a sealed one.
+    let again = match open(&disk, log_start, after) {
+        Ok(again) => again,
+        Err(OpenError::MissingOffsets { .. }) if walked.is_err() => return Verdict::Refused,
+        Err(refused) => panic!("what was flushed opens again: {refused}"),
+    };
     let read = again.reader().read(end.next, after.next, 1_000);
     if walked.is_ok() {
         assert_eq!(read.expect("appended to a whole log").len(), 1);

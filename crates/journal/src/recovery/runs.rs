@@ -63,6 +63,7 @@ impl Runs {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a run of entries is a range")]
 mod tests {
     use quipu_types::Term;
 

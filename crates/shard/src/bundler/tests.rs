@@ -1,15 +1,17 @@
 //! The bundler's decisions against a group that does what the test says.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use quipu_partition::AppendRefused;
-use quipu_types::{PartitionId, Progress, ShardId};
+use quipu_types::{Offset, PartitionId, Progress, ShardId};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::*;
 use crate::bundle::PartitionControl;
 use crate::control::ControlOutcome;
+use crate::replication::OnFlushed;
 use crate::test_batch::{batch, batch_of, partition};
 
 type Reply = Result<(LogIndex, Bytes), Unproposed>;
