@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_turn_and_some_overlap() {
-        let plan = Plan::draw(1, Duration::from_secs(1200), &all());
+        let plan = Plan::draw(1, Duration::from_secs(1800), &all());
         for kind in all() {
             assert!(plan.steps().iter().any(|step| step.kind == kind), "{kind} never comes");
         }

@@ -62,6 +62,7 @@ fn status_code(code: ErrorCode) -> Code {
         | E::InvalidSubscription
         | E::InvalidCommit
         | E::InvalidPlacement
+        | E::InvalidPolicy
         | E::CorruptBatch
         | E::UnsupportedCodec
         | E::InvalidTimestamp => Code::InvalidArgument,
@@ -71,6 +72,7 @@ fn status_code(code: ErrorCode) -> Code {
         | E::UnknownPartition
         | E::UnknownGroup
         | E::UnknownNode
+        | E::UnknownPolicy
         | E::UnknownShard => Code::NotFound,
         E::TopicExists => Code::AlreadyExists,
         E::TopicProtected => Code::PermissionDenied,

@@ -58,9 +58,9 @@ impl Client {
             let shards: Vec<ShardId> = self.ground.shards().collect();
             let shard = commands::pick(&mut self.rng, &shards);
             match self.rng.below(100) {
-                0..62 => self.propose_some(shard).await,
-                62..72 => self.forward(shard).await,
-                72..82 => self.repeat().await,
+                0..54 => self.propose_some(shard).await,
+                54..64 => self.forward(shard).await,
+                64..82 => self.repeat().await,
                 82..98 => self.read(shard).await,
                 _ => self.hand_over(shard).await,
             }

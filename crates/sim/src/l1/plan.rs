@@ -40,9 +40,9 @@ impl Plan {
             weather: weather(rng),
             load: Duration::from_millis(3_000 + rng.below(6_000)),
             clients: 1 + rng.below(3),
-            think_ms: pick(rng, &[20, 60, 200]),
+            think_ms: pick(rng, &[15, 40, 120]),
             fault_pause_ms: pick(rng, &[300, 1_000, 3_000]),
-            checkpoint_ms: pick(rng, &[200, 1_000, 3_000]),
+            checkpoint_ms: pick(rng, &[100, 400, 2_000]),
             has_last_blackout: one_in(rng, 2),
         }
     }
@@ -58,7 +58,7 @@ fn consensus(rng: &mut Rng) -> Config {
         silence_max: Duration::from_millis(beat * pick(rng, &[3, 6])),
         is_failover_fast: !one_in(rng, 3),
         append_timeout: Duration::from_millis(pick(rng, &[500, 2_000])),
-        entries_kept: pick(rng, &[8, 24, 100, 4_096]),
+        entries_kept: pick(rng, &[4, 8, 24, 4_096]),
         ..Config::default()
     }
 }
