@@ -1,6 +1,6 @@
 //! A cluster of real processes.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use quipu_proto::v1::DescribeClusterRequest;
 use quipu_proto::v1::cluster_client::ClusterClient;
 
 use crate::node::NodeProcess;
-use crate::until;
+use crate::{ports, until};
 
 /// How long a cluster may take until every shard has a leader.
 const READY_WAIT: Duration = Duration::from_secs(60);
@@ -96,7 +96,7 @@ impl Cluster {
                 (Some(dir), root)
             }
         };
-        let ports = free_ports(3 * usize::try_from(options.nodes)?)?;
+        let ports = ports::free(3 * usize::try_from(options.nodes)?)?;
         let peers: Vec<String> = (1..=options.nodes)
             .zip(ports.iter().skip(1).step_by(3))
             .map(|(id, peer)| format!("{id}@{peer}"))
@@ -116,7 +116,7 @@ impl Cluster {
     pub fn add_node(&mut self) -> Result<u64> {
         let taken = |id: &u64| self.root.join(format!("node-{id}")).exists();
         let id = (1..).find(|id| !taken(id)).context("ids do not end")?;
-        let ports = free_ports(3)?;
+        let ports = ports::free(3)?;
         let mut peers = self.peers.clone();
         peers.push(format!("{id}@{}", ports[1]));
         let mut node = lay_out(id, &peers, &ports, &self.settings, &self.root);
@@ -254,12 +254,4 @@ fn tails(nodes: &[NodeProcess]) -> String {
         text.push_str(&format!("--- node {}\n{}\n", node.id(), tail.join("\n")));
     }
     text
-}
-
-/// Ports nobody listens on: bound once and let go together.
-fn free_ports(count: usize) -> Result<Vec<SocketAddr>> {
-    let bound = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<std::io::Result<Vec<_>>>()?;
-    bound.iter().map(|listener| Ok(listener.local_addr()?)).collect()
 }

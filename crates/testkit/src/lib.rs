@@ -12,6 +12,7 @@ mod ledger;
 pub mod metrics;
 mod network;
 mod node;
+mod ports;
 pub mod replicas;
 pub mod signal;
 mod until;
