@@ -90,7 +90,8 @@ async fn by_size_the_oldest_segments_go_and_at_least_the_limit_stays() -> Result
         .await?;
     let refused = reader.next().await.context("it ended")?.err().context("offset 0 is gone")?;
     let Error::OffsetOutOfRange(found) = &refused else { bail!("{refused}") };
-    ensure!(found.is_below_start() && found.log_start == start, "{found}");
+    let is_told = found.is_below_start() && found.log_start == start;
+    ensure!(is_told, "{found}, which was {start}");
     let mut reader = client.replay(TOPIC).open().await?;
     for offset in start..512 {
         let record = reader.next().await.context("it ended")??;

@@ -9,6 +9,7 @@ use quipu_metadata::{Image, Metadata};
 use quipu_runtime::{Clock, OnExit, TaskGroup};
 use quipu_shard::{OpenError, ResidenceError, Shard, Shards};
 use quipu_types::{NodeId, PartitionId, ReplicaId, ShardId};
+use tokio::sync::Semaphore;
 
 use crate::calls;
 use crate::coordinator::Coordinator;
@@ -75,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) shards: Shards,
     pub(crate) storage: StorageGuard,
     pub(crate) retention_interval: Duration,
+    /// Taken by whoever compacts a partition: one at a time.
+    pub(crate) compacting: Semaphore,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskGroup,
     pub(crate) hosting: Hosting,
@@ -99,6 +102,7 @@ impl Broker {
                 shards: env.shards,
                 storage: env.storage,
                 retention_interval: env.retention_interval,
+                compacting: Semaphore::new(1),
                 clock: env.clock,
                 tasks: tasks.clone(),
                 hosting,

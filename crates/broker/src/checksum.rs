@@ -4,10 +4,10 @@ use quipu_partition::ReadError;
 use quipu_runtime::Deadline;
 use quipu_types::{Effect, ErrorCode, NodeId, PartitionIndex, Progress, Retry};
 
-use crate::Broker;
 use crate::error::{OperationError, RETRY_LATER, RouteError};
 use crate::route::Route;
 use crate::topics::LookupError;
+use crate::{Broker, compaction};
 
 /// Why there is no checksum. Reads have no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +85,8 @@ impl OperationError for ChecksumError {
 }
 
 impl Broker {
-    /// The bounds of this node's replica and the CRC32C over the stored bytes between them.
+    /// The bounds of this node's replica and the CRC32C over the stored bytes between them; of a
+    /// topic that is or was compacted, over the newest record of each key.
     ///
     /// # Errors
     /// [`ChecksumError`]; `NoReplica` names the nodes to ask.
@@ -102,7 +103,13 @@ impl Broker {
         };
         let handle = shard.partition(partition);
         let handle = handle.ok_or(RouteError::NotReady)?;
-        let read = tokio::task::spawn_blocking(move || handle.checksum()).await;
+        let image = self.image();
+        let topic = image.topic_by_id(&partition.topic);
+        let is_compacted = topic.is_some_and(|topic| topic.was_compacted);
+        let read = move || {
+            if is_compacted { handle.key_checksum(compaction::KEYS_MAX) } else { handle.checksum() }
+        };
+        let read = tokio::task::spawn_blocking(read).await;
         let read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         read.map_err(|error| {
             let words = error.to_string();

@@ -11,7 +11,7 @@ use quipu_shard::Shard;
 use quipu_types::{NodeId, PartitionId, ReplicaId, ShardId};
 
 use crate::broker::OpenShard;
-use crate::{Broker, coordinator, reconcile, replicas, retention};
+use crate::{Broker, compaction, coordinator, reconcile, replicas, retention};
 
 /// The host looks again this often, for what no image announces.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -172,6 +172,8 @@ impl Host {
                     let reconcile = reconcile::run(self.broker.clone(), shard.clone());
                     tasks.spawn("reconcile", OnExit::StopNode, reconcile);
                     let interval = self.broker.inner.retention_interval;
+                    let compaction = compaction::run(self.broker.clone(), shard.clone(), interval);
+                    tasks.spawn("compaction", OnExit::StopNode, compaction);
                     let retention = retention::run(self.broker.clone(), shard, interval);
                     tasks.spawn("retention", OnExit::StopNode, retention);
                     let at = self.broker.inner.clock.monotonic();

@@ -16,6 +16,7 @@ pub mod broker;
 mod calls;
 pub mod checksum;
 pub mod cluster;
+mod compaction;
 pub mod coordinator;
 pub mod delete_records;
 pub mod error;

@@ -179,6 +179,8 @@ pub(crate) enum DeletionReason {
     Size,
     /// Somebody asked for it.
     Request,
+    /// A newer record has the same key, or a tombstone's time was over.
+    Compaction,
 }
 
 impl DeletionReason {
@@ -187,6 +189,7 @@ impl DeletionReason {
             Self::Age => "age",
             Self::Size => "size",
             Self::Request => "request",
+            Self::Compaction => "compaction",
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 
 use crate::metrics::DeletionReason;
 use crate::{Broker, reconcile};
-use steady_clock::SteadyClock;
+pub(crate) use steady_clock::SteadyClock;
 
 /// Segments of a partition that go by age in one pass: more than any partition fills meanwhile, and
 /// few enough that somebody sees a clock that is wrong since the start before everything is gone.
@@ -70,7 +70,10 @@ fn limited(image: &Image, shard: &Shard) -> Vec<(PartitionHandle, Limits)> {
     limited.filter_map(|(partition, limits)| Some((shard.partition(partition)?, limits))).collect()
 }
 
-const fn limits(config: &TopicConfig) -> Limits {
+fn limits(config: &TopicConfig) -> Limits {
+    if !config.cleanup.is_deleted() {
+        return Limits::default();
+    }
     Limits { age_ms: config.retention_ms, bytes: config.retention_bytes }
 }
 

@@ -187,6 +187,9 @@ pub struct TopicRecord {
     /// The keys it sets itself; none where an older release did not note them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<BTreeSet<ConfigKey>>,
+    /// Whether it is or ever was compacted: its replicas may differ in superseded records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_compacted: bool,
 }
 
 impl TopicRecord {
@@ -350,6 +353,7 @@ pub(crate) mod tests {
             replication: 3,
             config: TopicConfig::default(),
             own: None,
+            was_compacted: false,
         })
     }
 

@@ -261,6 +261,7 @@ fn create_topic(
         partitions,
         partitions_first: new.partitions,
         replication,
+        was_compacted: config.cleanup.is_compacted(),
         config,
         own: Some(new.config.iter().map(Setting::key).collect()),
     };
@@ -333,7 +334,8 @@ fn altered(
     let mut own = topic.own_keys();
     own.retain(|key| !reset.contains(key));
     own.extend(set.iter().map(Setting::key));
-    Ok(TopicRecord { config, own: Some(own), ..topic.clone() })
+    let was_compacted = topic.was_compacted || config.cleanup.is_compacted();
+    Ok(TopicRecord { config, own: Some(own), was_compacted, ..topic.clone() })
 }
 
 /// Checked here too: what is replicated may be of another release.

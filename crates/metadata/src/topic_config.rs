@@ -41,6 +41,40 @@ pub struct TopicConfig {
     pub segment_bytes: u64,
     /// `segment-time`: age at which a segment is sealed. Unit: milliseconds.
     pub segment_ms: u64,
+    /// `cleanup-policy`: what becomes of old records.
+    pub cleanup: Cleanup,
+    /// `tombstone-retention`: how long tombstones stay in what was compacted. Unit: milliseconds.
+    pub tombstone_ms: u64,
+    /// `compaction-lag-min`: younger records are not compacted. Unit: milliseconds.
+    pub compaction_lag_min_ms: u64,
+    /// `compaction-lag-max`: older ones are, however little there is to gain. Unit: milliseconds.
+    pub compaction_lag_max_ms: u64,
+}
+
+/// What becomes of old records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cleanup {
+    /// They go by age and size.
+    #[default]
+    Delete,
+    /// Of each key the newest stays.
+    Compact,
+    /// Both.
+    CompactAndDelete,
+}
+
+impl Cleanup {
+    /// Whether of each key only the newest record need stay.
+    #[must_use]
+    pub const fn is_compacted(self) -> bool {
+        matches!(self, Self::Compact | Self::CompactAndDelete)
+    }
+
+    /// Whether records go by age and size.
+    #[must_use]
+    pub const fn is_deleted(self) -> bool {
+        matches!(self, Self::Delete | Self::CompactAndDelete)
+    }
 }
 
 impl Default for TopicConfig {
@@ -63,6 +97,10 @@ impl TopicConfig {
             retention_bytes: None,
             segment_bytes: 128 << 20,
             segment_ms: 7 * quantity::DAY_MS,
+            cleanup: Cleanup::Delete,
+            tombstone_ms: quantity::DAY_MS,
+            compaction_lag_min_ms: 0,
+            compaction_lag_max_ms: 7 * quantity::DAY_MS,
         }
     }
 
@@ -77,6 +115,10 @@ impl TopicConfig {
             Setting::RetentionBytes(bytes) => self.retention_bytes = *bytes,
             Setting::SegmentBytes(bytes) => self.segment_bytes = *bytes,
             Setting::SegmentTime(ms) => self.segment_ms = *ms,
+            Setting::CleanupPolicy(cleanup) => self.cleanup = *cleanup,
+            Setting::TombstoneRetention(ms) => self.tombstone_ms = *ms,
+            Setting::CompactionLagMin(ms) => self.compaction_lag_min_ms = *ms,
+            Setting::CompactionLagMax(ms) => self.compaction_lag_max_ms = *ms,
         }
     }
 
@@ -92,6 +134,10 @@ impl TopicConfig {
             ConfigKey::RetentionBytes => Setting::RetentionBytes(self.retention_bytes),
             ConfigKey::SegmentBytes => Setting::SegmentBytes(self.segment_bytes),
             ConfigKey::SegmentTime => Setting::SegmentTime(self.segment_ms),
+            ConfigKey::CleanupPolicy => Setting::CleanupPolicy(self.cleanup),
+            ConfigKey::TombstoneRetention => Setting::TombstoneRetention(self.tombstone_ms),
+            ConfigKey::CompactionLagMin => Setting::CompactionLagMin(self.compaction_lag_min_ms),
+            ConfigKey::CompactionLagMax => Setting::CompactionLagMax(self.compaction_lag_max_ms),
         }
     }
 
@@ -119,6 +165,11 @@ impl TopicConfig {
             );
             return Err(self.refuse(ConfigKey::MinInsync, rule));
         }
+        if self.compaction_lag_min_ms > self.compaction_lag_max_ms {
+            let most = self.get(ConfigKey::CompactionLagMax).value();
+            let rule = format!("write at most compaction-lag-max, which is {most}");
+            return Err(self.refuse(ConfigKey::CompactionLagMin, rule));
+        }
         Ok(())
     }
 
@@ -139,7 +190,12 @@ fn range(least: u8, most: u8) -> String {
 
 impl From<TopicConfig> for BTreeMap<String, String> {
     fn from(config: TopicConfig) -> Self {
-        KEYS.iter().map(|doc| (doc.name.to_owned(), config.get(doc.key).value())).collect()
+        let defaults = TopicConfig::default();
+        // The keys of compaction came later: a release without them reads topics that use none.
+        let is_stored =
+            |key: &ConfigKey| !key.is_of_compaction() || config.get(*key) != defaults.get(*key);
+        let keys = ConfigKey::all().filter(is_stored);
+        keys.map(|key| (key.name().to_owned(), config.get(key).value())).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use quipu_disk::Disk;
-use quipu_segment::{Config, OpenError, SegmentLog};
+use quipu_segment::{Config, LogEnd, OpenError, SegmentLog};
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{LeaderEpoch, Offset, PartitionId, Progress, TimestampMs};
 use tokio::sync::watch;
@@ -57,6 +57,8 @@ pub struct Partition {
     is_dirty: bool,
     /// The log start of the last checkpoint made; files below go once it is durable.
     checkpointed: Offset,
+    /// Where the log ended then.
+    checkpointed_end: LogEnd,
 }
 
 impl Partition {
@@ -78,7 +80,17 @@ impl Partition {
         let handle = PartitionHandle::new(id, published.subscribe(), log.reader());
         let checkpointed = progress.log_start();
         let is_dirty = false;
-        Ok(Self { id, log, progress, producers, published, handle, is_dirty, checkpointed })
+        Ok(Self {
+            id,
+            log,
+            progress,
+            producers,
+            published,
+            handle,
+            is_dirty,
+            checkpointed,
+            checkpointed_end: end,
+        })
     }
 
     /// Applies a committed batch: its first offset is the high watermark. A batch that was applied
@@ -166,6 +178,7 @@ impl Partition {
         let end = self.log.flush()?;
         self.is_dirty = false;
         self.checkpointed = self.progress.log_start();
+        self.checkpointed_end = end;
         let mut producers = Arc::clone(&self.producers);
         if quipu_failpoint::is_planted("plant.dedupe.lost-in-checkpoint") {
             producers = Arc::default();
@@ -174,8 +187,10 @@ impl Partition {
     }
 
     /// The owner has stored the last [`Self::checkpoint`] durably: segments below its log start
-    /// are removed. Without this call they are removed at the next open.
+    /// are removed. Without this call they are removed at the next open. What was sealed by then
+    /// may be compacted.
     pub fn checkpoint_is_durable(&mut self) {
+        self.log.settle(self.checkpointed_end);
         if let Err(error) = self.log.trim(self.checkpointed) {
             tracing::warn!(partition = %self.id, %error, "trimmed segments are not removed");
         }

@@ -1,7 +1,7 @@
 //! A partition as its readers see it.
 
 use bytes::Bytes;
-use quipu_segment::{Extent, SegmentReader};
+use quipu_segment::{CompactionReport, CompactionRule, Extent, SegmentReader};
 use quipu_types::{Offset, PartitionId, Progress, TimestampMs};
 use tokio::sync::watch;
 
@@ -106,6 +106,30 @@ impl PartitionHandle {
         let (from, until) = (progress.log_start(), progress.high_watermark());
         let crc = self.log.checksum(from, until).map_err(|error| self.explain(error, from))?;
         Ok((progress, crc))
+    }
+
+    /// As [`Self::checksum`] of a partition that is compacted: over the newest record of each key
+    /// alone, for replicas compact by themselves.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn key_checksum(&self, keys_max: usize) -> Result<(Progress, u32), ReadError> {
+        let progress = self.progress();
+        let (from, until) = (progress.log_start(), progress.high_watermark());
+        let crc = self.log.key_checksum(from, until, keys_max);
+        Ok((progress, crc.map_err(|error| self.explain(error, from))?))
+    }
+
+    /// Does a round of compaction, should one be due; see `quipu_segment::SegmentReader::compact`.
+    /// Never at or above the published high watermark.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn compact(&self, rule: CompactionRule) -> Result<CompactionReport, ReadError> {
+        let progress = self.progress();
+        let until = rule.until.min(progress.high_watermark());
+        let done = self.log.compact(&CompactionRule { until, ..rule });
+        done.map_err(|error| self.explain(error, progress.log_start()))
     }
 
     /// Which prefix retention may let go of at a time; see [`retention::cut`]. May read the segment

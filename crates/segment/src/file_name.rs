@@ -15,16 +15,25 @@ pub(crate) enum Kind {
     Index,
     /// Largest timestamp so far → offset.
     TimeIndex,
+    /// What compaction remembers.
+    Cleaned,
+    /// What is to take the place of a log; a crash leaves it.
+    Rewritten,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Log, Self::Index, Self::TimeIndex];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Log, Self::Index, Self::TimeIndex, Self::Cleaned, Self::Rewritten];
+    /// Those of a sealed segment.
+    pub(crate) const SEALED: [Self; 4] = [Self::Log, Self::Index, Self::TimeIndex, Self::Cleaned];
 
     const fn extension(self) -> &'static str {
         match self {
             Self::Log => "log",
             Self::Index => "index",
             Self::TimeIndex => "timeindex",
+            Self::Cleaned => "cleaned",
+            Self::Rewritten => "rewritten",
         }
     }
 }

@@ -6,7 +6,7 @@
 //! `docs/formats/segment.md`.
 //!
 //! - Must not know: Raft, producers, who may read up to where. It knows offsets and bytes.
-//! - Invariants: sealed files never change; every byte that leaves was checked against a checksum,
+//! - Invariants: sealed files never change, but for compaction, which puts a new one in their place; every byte that leaves was checked against a checksum,
 //!   the offset before it and the leader epoch it was stored under; damage is an error with file and
 //!   byte, never skipped; indexes are derived and rebuilt; an empty log has no file and no folder.
 //! - Order of durability: [`SegmentLog::flush`] → the owner makes the returned [`LogEnd`] durable →
@@ -15,6 +15,7 @@
 
 mod active;
 mod batches;
+mod compaction;
 mod config;
 mod error;
 mod extent;
@@ -32,6 +33,7 @@ mod time_lookup;
 mod view;
 mod window;
 
+pub use compaction::{CompactionReport, CompactionRule};
 pub use config::Config;
 pub use error::{Corruption, FileFailure, OpenError, ReadError, WriteError};
 pub use extent::Extent;

@@ -228,13 +228,12 @@ impl SegmentLog {
         if log_start >= self.end().next && self.size_bytes() > 0 {
             self.reset(self.end().next);
         }
-        let view = self.shared.view.load_full();
-        let kept = view.sealed.partition_point(|sealed| sealed.next <= log_start);
-        if kept > 0 {
-            self.retired.extend(view.sealed[..kept].iter().map(|sealed| Retired::of(sealed)));
-            let view = View { sealed: view.sealed[kept..].to_vec(), ..(*view).clone() };
-            self.shared.replace(view);
-        }
+        let retired = &mut self.retired;
+        self.shared.change(|view| {
+            let kept = view.sealed.partition_point(|sealed| sealed.next <= log_start);
+            retired.extend(view.sealed[..kept].iter().map(|sealed| Retired::of(sealed)));
+            View { sealed: view.sealed[kept..].to_vec(), ..view.clone() }
+        });
         self.remove_retired()
     }
 
@@ -264,8 +263,6 @@ impl SegmentLog {
     /// When `base` is below the log's end: offsets are never used twice.
     pub fn reset(&mut self, base: Offset) {
         assert!(base >= self.end().next, "a reset never goes back");
-        let view = self.shared.view.load_full();
-        self.retired.extend(view.sealed.iter().map(|sealed| Retired::of(sealed)));
         let (bytes, waiting) = (self.active.read().file_bytes, self.waiting_bytes());
         if bytes > 0 {
             self.retired.push(Retired { file: Arc::clone(&self.active.file), bytes });
@@ -273,7 +270,17 @@ impl SegmentLog {
         self.config.open_files.give_tail(to_usize(waiting));
         self.writer = None;
         self.unflushed.clear();
-        self.start_segment(Vec::new(), base);
+        let mut retired = Vec::new();
+        self.start_segment(base, |sealed| {
+            retired.extend(sealed.iter().map(|sealed| Retired::of(sealed)));
+            Vec::new()
+        });
+        self.retired.extend(retired);
+    }
+
+    /// The owner's checkpoint that ends here is durable: what was sealed by then may be compacted.
+    pub fn settle(&self, end: LogEnd) {
+        self.shared.settle(end.segment);
     }
 
     /// Removes the log with its folder.

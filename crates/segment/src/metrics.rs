@@ -9,6 +9,9 @@ const INDEXES_REBUILT: &str = "quipu_segment_indexes_rebuilt_total";
 const WRITTEN_BYTES: &str = "quipu_segment_written_bytes_total";
 const TAIL_BYTES: &str = "quipu_segment_tail_bytes";
 
+const COMPACTED_RECORDS: &str = "quipu_segment_compacted_records_total";
+const COMPACTED_BYTES: &str = "quipu_segment_compacted_bytes_total";
+
 /// Registers descriptions; call once after the recorder is installed.
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
@@ -17,6 +20,8 @@ pub fn describe() {
     describe_counter!(REMOVED, Unit::Count, "Segments removed behind the log start.");
     describe_counter!(INDEXES_REBUILT, Unit::Count, "Indexes rebuilt from their segment.");
     describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes written to segment files.");
+    describe_counter!(COMPACTED_RECORDS, Unit::Count, "Records that compaction removed.");
+    describe_counter!(COMPACTED_BYTES, Unit::Bytes, "Bytes that compaction freed.");
     describe_gauge!(TAIL_BYTES, Unit::Bytes, "Appended bytes in memory, not yet written.");
 }
 
@@ -30,6 +35,11 @@ pub(crate) fn count_sealed() {
 
 pub(crate) fn count_removed(segments: u64) {
     counter!(REMOVED).increment(segments);
+}
+
+pub(crate) fn count_compacted(records: u64, bytes: u64) {
+    counter!(COMPACTED_RECORDS).increment(records);
+    counter!(COMPACTED_BYTES).increment(bytes);
 }
 
 pub(crate) fn count_index_rebuilt() {

@@ -135,12 +135,14 @@ pub(crate) struct SegmentFile {
     path: PathBuf,
     files: OpenFiles,
     id: u64,
+    /// Open for good, since another file took the name.
+    pinned: OnceLock<Arc<OpenFile>>,
 }
 
 impl SegmentFile {
     pub(crate) fn new(disk: Arc<dyn Disk>, path: PathBuf, files: OpenFiles) -> Self {
         let id = files.shared.last_id.fetch_add(1, Ordering::Relaxed);
-        Self { disk, path, files, id }
+        Self { disk, path, files, id, pinned: OnceLock::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -153,14 +155,33 @@ impl SegmentFile {
 
     /// The file, open for reading.
     pub(crate) fn open(&self) -> io::Result<Arc<OpenFile>> {
+        if let Some(pinned) = self.pinned.get() {
+            return Ok(Arc::clone(pinned));
+        }
         if let Some(open) = self.files.reads().find(self.id) {
             return Ok(open);
         }
         // Opened without the lock: two readers may do so at once, and the second one is kept.
         let file = self.disk.open(&self.path, OpenMode::Read)?;
+        // What was opened may be the file that took the name meanwhile.
+        if let Some(pinned) = self.pinned.get() {
+            return Ok(Arc::clone(pinned));
+        }
         let open = Arc::new(OpenFile { file, index: OnceLock::new() });
         self.files.reads().keep(self.id, Arc::clone(&open));
         Ok(open)
+    }
+
+    /// Opens the file for as long as somebody knows it: before another one takes its name.
+    pub(crate) fn pin(&self) -> io::Result<()> {
+        let open = self.open()?;
+        self.pinned.get_or_init(|| open);
+        Ok(())
+    }
+
+    /// The file that takes the name.
+    pub(crate) fn successor(&self) -> Self {
+        Self::new(Arc::clone(&self.disk), self.path.clone(), self.files.clone())
     }
 
     /// The file, open for writing until the next flush.

@@ -166,6 +166,10 @@ impl SegmentReader {
         Ok(crc)
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The segments at this moment.
     pub(crate) fn view(&self) -> Arc<View> {
         self.shared.view.load_full()

@@ -108,7 +108,7 @@ impl Plan {
         }
         let mut kept: BTreeSet<(Offset, Kind)> = BTreeSet::new();
         for (base, _, _) in &sealed {
-            kept.extend(Kind::ALL.map(|kind| (*base, kind)));
+            kept.extend(Kind::SEALED.map(|kind| (*base, kind)));
         }
         if active_bytes.is_some() {
             kept.insert((end.segment, Kind::Log));

@@ -65,6 +65,12 @@ impl Sealed {
         Ok(index)
     }
 
+    /// The same segment once more.
+    pub(crate) fn copy(&self) -> Self {
+        let Self { base, next, bytes, max_timestamp, interval, .. } = *self;
+        Self { base, next, bytes, max_timestamp, file: Arc::clone(&self.file), interval }
+    }
+
     pub(crate) fn summary(&self) -> Option<Summary> {
         let Self { base, next, bytes, max_timestamp, .. } = *self;
         max_timestamp.map(|max_timestamp| Summary { base, next, bytes, max_timestamp })

@@ -11,6 +11,7 @@ use crate::test_batch::{Model, ModelBatch, batch};
 use crate::{Config, LogEnd, OpenError, ReadError, SegmentLog};
 
 mod appends;
+mod compaction;
 mod concurrent;
 mod damage;
 mod extents;

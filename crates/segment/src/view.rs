@@ -1,13 +1,15 @@
 //! The set of segments as readers see it: immutable, replaced as a whole.
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use quipu_types::Offset;
 
 use crate::active::Active;
+use crate::reader::SegmentReader;
 use crate::sealed::Sealed;
 
 /// Sealed segments in order, and the one that grows.
@@ -47,19 +49,83 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) view: ArcSwap<View>,
     size_bytes: AtomicU64,
+    /// Held while the view is changed: the writer adds and removes segments, compaction replaces
+    /// them. Readers never take it.
+    changing: Mutex<()>,
+    /// Segments below were sealed as of a durable checkpoint: no restart touches them.
+    settled: AtomicU64,
+}
+
+/// What became of a replacement.
+pub(crate) enum Swap {
+    /// The new segment is there.
+    Done(Arc<Sealed>),
+    /// The old one went before.
+    Gone,
+}
+
+impl SegmentReader {
+    /// Puts a segment in the place of an old one, if that is still there; `rename` does so on the
+    /// disk.
+    pub(crate) fn swap(
+        &self,
+        old: &Arc<Sealed>,
+        new: Sealed,
+        rename: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<Swap> {
+        let shared = self.shared();
+        let _guard = shared.lock();
+        let view = shared.view.load_full();
+        let Some(place) = view.sealed.iter().position(|it| Arc::ptr_eq(it, old)) else {
+            return Ok(Swap::Gone);
+        };
+        rename()?;
+        let new = Arc::new(new);
+        let mut sealed = view.sealed.clone();
+        sealed[place] = Arc::clone(&new);
+        shared.store(View { sealed, active: Arc::clone(&view.active) });
+        Ok(Swap::Done(new))
+    }
+
+    /// Segments that end at or below were sealed as of a durable checkpoint.
+    pub(crate) fn settled(&self) -> Offset {
+        Offset::new(self.shared().settled.load(Ordering::Acquire))
+    }
 }
 
 impl Shared {
     pub(crate) fn new(dir: PathBuf, view: View) -> Self {
-        let shared = Self { dir, view: ArcSwap::from_pointee(view), size_bytes: AtomicU64::new(0) };
+        let settled = AtomicU64::new(view.active.base.get());
+        let shared = Self {
+            dir,
+            view: ArcSwap::from_pointee(view),
+            size_bytes: AtomicU64::new(0),
+            changing: Mutex::new(()),
+            settled,
+        };
         shared.recount();
         shared
     }
 
-    /// Replaces the set of segments.
-    pub(crate) fn replace(&self, view: View) {
+    /// Replaces the set of segments by what is made of it.
+    pub(crate) fn change(&self, change: impl FnOnce(&View) -> View) {
+        let _guard = self.lock();
+        let view = change(&self.view.load());
+        self.store(view);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store(&self, view: View) {
         self.view.store(Arc::new(view));
         self.recount();
+    }
+
+    /// A checkpoint that ends in the segment with this base is durable.
+    pub(crate) fn settle(&self, active: Offset) {
+        self.settled.fetch_max(active.get(), Ordering::AcqRel);
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {

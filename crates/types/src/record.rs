@@ -10,6 +10,7 @@ mod builder;
 mod decode;
 mod error;
 mod fields;
+mod gaps;
 mod header;
 mod validate;
 mod varint;

@@ -148,6 +148,8 @@ fn produce() {
             NO,
             NEVER,
         ),
+        (ProduceError::NoKey { index: 3 }, ErrorCode::KeyRequired, NO, NEVER),
+        (ProduceError::CompressedKeys, ErrorCode::KeyRequired, NO, NEVER),
         (
             ProduceError::StorageFull(Full { free: 1, required: 2 }),
             ErrorCode::StorageFull,

@@ -32,7 +32,22 @@ pub(super) fn batch(
         }
     };
     records(&batch)?;
+    if config.cleanup.is_compacted() {
+        keys(&batch)?;
+    }
     Ok(batch)
+}
+
+/// Every record of a compacted topic has a key that the broker can see.
+fn keys(batch: &ValidatedBatch) -> Result<(), ProduceError> {
+    let records = batch.records().map_err(|_| ProduceError::CompressedKeys)?;
+    for (index, record) in records.enumerate() {
+        let (_, record) = record.map_err(ProduceError::Record)?;
+        if record.key.is_none() {
+            return Err(ProduceError::NoKey { index });
+        }
+    }
+    Ok(())
 }
 
 /// Walks the records of a plain batch: one that no reader could decode would end every reader of
@@ -55,6 +70,7 @@ const fn strength(acks: Acks) -> u8 {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use quipu_metadata::topic_config::Cleanup;
     use quipu_types::limits;
     use quipu_types::record::{BatchBuilder, BatchHeader, Codec, HEADER_BYTES, Record};
 
@@ -114,6 +130,30 @@ mod tests {
         let header = *stamped.expect("stamped").header();
         assert_eq!(header.max_timestamp, NOW);
         assert_eq!(header.timestamp_type(), TimestampType::LogAppend);
+    }
+
+    #[test]
+    fn a_compacted_topic_takes_records_with_a_key_that_can_be_seen() {
+        let keyed = |keys: &[Option<&'static str>]| {
+            let mut builder = BatchBuilder::new(NOW);
+            for key in keys {
+                let key = key.map(|key| Bytes::from_static(key.as_bytes()));
+                let record = Record { timestamp: NOW, key, value: None, headers: Vec::new() };
+                builder.push(&record).expect("small");
+            }
+            builder
+        };
+        for cleanup in [Cleanup::Compact, Cleanup::CompactAndDelete] {
+            let config = TopicConfig { cleanup, ..config() };
+            let sent = |sent| batch(sent, &config, Acks::Quorum, NOW).map(drop);
+            assert_eq!(sent(keyed(&[Some("a"), Some("")]).finish_plain()), Ok(()));
+            let refused = sent(keyed(&[Some("a"), None]).finish_plain());
+            assert_eq!(refused, Err(ProduceError::NoKey { index: 1 }));
+            let compressed = keyed(&[Some("a"); 9])
+                .finish(Codec::Zstd, |_| Ok::<_, RecordError>(Bytes::from_static(b"z")));
+            let refused = sent(compressed.expect("made"));
+            assert_eq!(refused, Err(ProduceError::CompressedKeys));
+        }
     }
 
     #[test]

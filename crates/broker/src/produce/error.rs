@@ -42,6 +42,15 @@ pub enum ProduceError {
     /// A record of the batch is damaged.
     #[error(transparent)]
     Record(RecordError),
+    /// A compacted topic keeps the newest record of each key: one without cannot be kept.
+    #[error("record {index} of the batch has no key, and the topic is compacted: give it one")]
+    NoKey {
+        /// Its place in the batch.
+        index: usize,
+    },
+    /// Nobody but readers unpacks batches, so keys in there are not seen.
+    #[error("the topic is compacted and takes no compressed batches: send them with codec none")]
+    CompressedKeys,
     /// The disk is nearly full.
     #[error("{} bytes are free on the disk, {} are required: the node takes no writes", .0.free, .0.required)]
     StorageFull(Full),
@@ -66,6 +75,7 @@ impl OperationError for ProduceError {
             Self::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             Self::Invalid(refused) => refused.code(),
             Self::Record(refused) => refused.code(),
+            Self::NoKey { .. } | Self::CompressedKeys => ErrorCode::KeyRequired,
             Self::StorageFull(_) => ErrorCode::StorageFull,
             Self::Append(error) => append_code(error),
         }
@@ -79,6 +89,8 @@ impl OperationError for ProduceError {
             | Self::RecordTooLarge { .. }
             | Self::Invalid(_)
             | Self::Record(_)
+            | Self::NoKey { .. }
+            | Self::CompressedKeys
             | Self::StorageFull(_) => Effect::None,
         }
     }
@@ -93,7 +105,9 @@ impl OperationError for ProduceError {
             Self::WeakAcks { .. }
             | Self::RecordTooLarge { .. }
             | Self::Invalid(_)
-            | Self::Record(_) => Retry::Never,
+            | Self::Record(_)
+            | Self::NoKey { .. }
+            | Self::CompressedKeys => Retry::Never,
         }
     }
 
@@ -108,6 +122,8 @@ impl OperationError for ProduceError {
             }
             Self::Invalid(refused) => invalid_fields(refused),
             Self::Record(refused) => vec![("record", refused.to_string())],
+            Self::NoKey { index } => vec![("record", index.to_string())],
+            Self::CompressedKeys => Vec::new(),
             Self::StorageFull(full) => {
                 vec![("free", full.free.to_string()), ("required", full.required.to_string())]
             }

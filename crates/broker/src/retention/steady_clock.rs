@@ -12,7 +12,7 @@ const BELIEVED_AFTER: Duration = Duration::from_secs(3_600);
 
 /// Goes on with the monotonic clock while the wall clock is somewhere else.
 #[derive(Debug, Default)]
-pub(super) struct SteadyClock {
+pub(crate) struct SteadyClock {
     /// A monotonic moment and the wall time that was believed at it.
     anchor: Option<(Duration, i64)>,
     strayed_since: Option<Duration>,
@@ -20,7 +20,7 @@ pub(super) struct SteadyClock {
 
 impl SteadyClock {
     /// The time that is believed. The first one ever is.
-    pub(super) fn now(&mut self, clock: &Clock) -> TimestampMs {
+    pub(crate) fn now(&mut self, clock: &Clock) -> TimestampMs {
         self.believe(clock.monotonic(), clock.wall_ms())
     }
 

@@ -39,6 +39,7 @@ fn topic(name: &str, own: Option<&[(&str, &str)]>) -> TopicRecord {
         partitions_first: 1,
         replication: 3,
         own: own.map(|_| settings.iter().map(Setting::key).collect()),
+        was_compacted: false,
         config,
     }
 }

@@ -26,6 +26,14 @@ pub enum ConfigKey {
     SegmentBytes,
     /// `segment-time`
     SegmentTime,
+    /// `cleanup-policy`
+    CleanupPolicy,
+    /// `tombstone-retention`
+    TombstoneRetention,
+    /// `compaction-lag-min`
+    CompactionLagMin,
+    /// `compaction-lag-max`
+    CompactionLagMax,
 }
 
 /// One key: what may be set, and what it is for.
@@ -98,9 +106,48 @@ pub const KEYS: &[KeyDoc] = &[
         doc: "A segment is sealed at this age, so that retention by time gets hold of quiet \
               partitions.",
     },
+    KeyDoc {
+        key: ConfigKey::CleanupPolicy,
+        name: "cleanup-policy",
+        values: "`delete`, `compact` or `compact,delete`",
+        doc: "What becomes of old records: they go by age and size; of each key the newest stays, \
+              in its place; or both. A compacted topic takes records with a key only, and no \
+              compressed batches.",
+    },
+    KeyDoc {
+        key: ConfigKey::TombstoneRetention,
+        name: "tombstone-retention",
+        values: "duration, 1s to 36500d",
+        doc: "A record without value says that its key is gone. It stays so long after it was \
+              first compacted, for readers that lag.",
+    },
+    KeyDoc {
+        key: ConfigKey::CompactionLagMin,
+        name: "compaction-lag-min",
+        values: "duration, 0ms to 36500d",
+        doc: "Sealed segments with a younger record are not compacted.",
+    },
+    KeyDoc {
+        key: ConfigKey::CompactionLagMax,
+        name: "compaction-lag-max",
+        values: "duration, 1s to 36500d",
+        doc: "A sealed segment this old is compacted however little there is to gain; before, once \
+              half of the log was not compacted yet.",
+    },
 ];
 
 impl ConfigKey {
+    /// Whether the key is one of compaction.
+    pub(super) const fn is_of_compaction(self) -> bool {
+        matches!(
+            self,
+            Self::CleanupPolicy
+                | Self::TombstoneRetention
+                | Self::CompactionLagMin
+                | Self::CompactionLagMax
+        )
+    }
+
     /// Every key, in the order of the reference page.
     pub fn all() -> impl Iterator<Item = Self> {
         KEYS.iter().map(|doc| doc.key)
@@ -155,6 +202,10 @@ const ALIASES: &[(&str, &str)] = &[
     ("retention-ms", "retention-time"),
     ("segment-ms", "segment-time"),
     ("segment-age", "segment-time"),
+    ("cleanup", "cleanup-policy"),
+    ("delete-retention-ms", "tombstone-retention"),
+    ("min-compaction-lag-ms", "compaction-lag-min"),
+    ("max-compaction-lag-ms", "compaction-lag-max"),
 ];
 
 /// Levenshtein distance.

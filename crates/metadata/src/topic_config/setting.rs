@@ -6,6 +6,7 @@ use quipu_types::record::TimestampType;
 use quipu_types::{Acks, ByteCount, limits};
 use serde::{Deserialize, Serialize};
 
+use super::Cleanup;
 use super::key::{ConfigKey, KEYS};
 use super::quantity::{DAY_MS, parse_duration, print_duration};
 use crate::policy;
@@ -30,6 +31,14 @@ pub enum Setting {
     SegmentBytes(u64),
     /// `segment-time`, in milliseconds
     SegmentTime(u64),
+    /// `cleanup-policy`
+    CleanupPolicy(Cleanup),
+    /// `tombstone-retention`, in milliseconds
+    TombstoneRetention(u64),
+    /// `compaction-lag-min`, in milliseconds
+    CompactionLagMin(u64),
+    /// `compaction-lag-max`, in milliseconds
+    CompactionLagMax(u64),
 }
 
 /// A setting that was refused: which, and by what rule.
@@ -86,6 +95,8 @@ const RETENTION_MS: RangeInclusive<u64> = 60_000..=36_500 * DAY_MS;
 const RETENTION_BYTES: RangeInclusive<u64> = 1 << 20..=u64::MAX;
 const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
 const SEGMENT_MS: RangeInclusive<u64> = 10_000..=365 * DAY_MS;
+const COMPACTION_MS: RangeInclusive<u64> = 1_000..=36_500 * DAY_MS;
+const LAG_MIN_MS: RangeInclusive<u64> = 0..=36_500 * DAY_MS;
 
 impl Setting {
     /// Parses one setting as users write it.
@@ -111,6 +122,16 @@ impl Setting {
             }
             ConfigKey::SegmentBytes => parse_size(value, &SEGMENT_BYTES).map(Self::SegmentBytes),
             ConfigKey::SegmentTime => parse_span(value, &SEGMENT_MS).map(Self::SegmentTime),
+            ConfigKey::CleanupPolicy => parse_cleanup(value).map(Self::CleanupPolicy),
+            ConfigKey::TombstoneRetention => {
+                parse_span(value, &COMPACTION_MS).map(Self::TombstoneRetention)
+            }
+            ConfigKey::CompactionLagMin => {
+                parse_span(value, &LAG_MIN_MS).map(Self::CompactionLagMin)
+            }
+            ConfigKey::CompactionLagMax => {
+                parse_span(value, &COMPACTION_MS).map(Self::CompactionLagMax)
+            }
         };
         parsed.map_err(|rule| InvalidConfig::Value { key, value: value.to_owned(), rule })
     }
@@ -127,6 +148,10 @@ impl Setting {
             Self::RetentionBytes(_) => ConfigKey::RetentionBytes,
             Self::SegmentBytes(_) => ConfigKey::SegmentBytes,
             Self::SegmentTime(_) => ConfigKey::SegmentTime,
+            Self::CleanupPolicy(_) => ConfigKey::CleanupPolicy,
+            Self::TombstoneRetention(_) => ConfigKey::TombstoneRetention,
+            Self::CompactionLagMin(_) => ConfigKey::CompactionLagMin,
+            Self::CompactionLagMax(_) => ConfigKey::CompactionLagMax,
         }
     }
 
@@ -143,7 +168,13 @@ impl Setting {
             Self::RetentionTime(ms) => ms.map_or_else(unlimited, print_duration),
             Self::RetentionBytes(bytes) => bytes.map_or_else(unlimited, size),
             Self::SegmentBytes(bytes) => size(*bytes),
-            Self::SegmentTime(ms) => print_duration(*ms),
+            Self::CleanupPolicy(Cleanup::Delete) => "delete".to_owned(),
+            Self::CleanupPolicy(Cleanup::Compact) => "compact".to_owned(),
+            Self::CleanupPolicy(Cleanup::CompactAndDelete) => "compact,delete".to_owned(),
+            Self::SegmentTime(ms)
+            | Self::TombstoneRetention(ms)
+            | Self::CompactionLagMin(ms)
+            | Self::CompactionLagMax(ms) => print_duration(*ms),
         }
     }
 }
@@ -173,6 +204,17 @@ fn parse_timestamp_type(value: &str) -> Result<TimestampType, String> {
         "create" => Ok(TimestampType::Create),
         "log-append" => Ok(TimestampType::LogAppend),
         _ => Err("write create or log-append".to_owned()),
+    }
+}
+
+fn parse_cleanup(value: &str) -> Result<Cleanup, String> {
+    let mut words: Vec<&str> = value.split(',').map(str::trim).collect();
+    words.sort_unstable();
+    match words[..] {
+        ["delete"] => Ok(Cleanup::Delete),
+        ["compact"] => Ok(Cleanup::Compact),
+        ["compact", "delete"] => Ok(Cleanup::CompactAndDelete),
+        _ => Err("write delete, compact or compact,delete".to_owned()),
     }
 }
 

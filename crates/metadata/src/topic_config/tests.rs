@@ -39,14 +39,14 @@ fn what_is_refused_is_refused_with_key_value_and_rule() {
         ),
         ("min-ack", "quorum", r#"there is no topic setting "min-ack"; did you mean "min-acks"?"#),
         (
-            "cleanup-policy",
-            "compact",
-            r#"there is no topic setting "cleanup-policy": the settings are min-insync, min-acks, max-batch-bytes, timestamp-type, retention-time, retention-bytes, segment-bytes, segment-time"#,
+            "colour",
+            "blue",
+            r#"there is no topic setting "colour": the settings are min-insync, min-acks, max-batch-bytes, timestamp-type, retention-time, retention-bytes, segment-bytes, segment-time, cleanup-policy, tombstone-retention, compaction-lag-min, compaction-lag-max"#,
         ),
         (
             "",
             "1",
-            r#"there is no topic setting "": the settings are min-insync, min-acks, max-batch-bytes, timestamp-type, retention-time, retention-bytes, segment-bytes, segment-time"#,
+            r#"there is no topic setting "": the settings are min-insync, min-acks, max-batch-bytes, timestamp-type, retention-time, retention-bytes, segment-bytes, segment-time, cleanup-policy, tombstone-retention, compaction-lag-min, compaction-lag-max"#,
         ),
         ("min-insync", "0", r#"min-insync = "0": write a number of replicas, 1 to 7"#),
         ("min-insync", "8", r#"min-insync = "8": write a number of replicas, 1 to 7"#),
@@ -234,6 +234,25 @@ fn a_stored_config_of_an_older_release_has_the_defaults_of_newer_keys() {
     assert!(newer.is_err(), "an unknown key must not be forgotten");
 }
 
+#[test]
+fn a_topic_that_is_not_compacted_is_stored_as_a_release_without_compaction_does() {
+    let stored = serde_json::to_string(&TopicConfig::default()).expect("encode");
+    assert!(!stored.contains("cleanup") && !stored.contains("compaction"), "{stored}");
+    let mut config = TopicConfig::default();
+    config.set(&Setting::parse("cleanup-policy", "delete,compact").expect("in any order"));
+    let stored = serde_json::to_string(&config).expect("encode");
+    assert!(stored.contains(r#""cleanup-policy":"compact,delete""#), "{stored}");
+}
+
+#[test]
+fn what_must_wait_cannot_wait_for_longer_than_it_may() {
+    let mut config = TopicConfig::default();
+    config.set(&Setting::parse("compaction-lag-min", "8d").expect("valid"));
+    let refused = config.check(3).expect_err("more than compaction-lag-max").to_string();
+    let expected = r#"compaction-lag-min = "8d": write at most compaction-lag-max, which is 7d"#;
+    assert_eq!(refused, expected);
+}
+
 fn any_setting() -> impl Strategy<Value = Setting> {
     prop_oneof![
         (1..=7_u8).prop_map(Setting::MinInsync),
@@ -246,6 +265,11 @@ fn any_setting() -> impl Strategy<Value = Setting> {
         prop::option::of((1_u64 << 20)..=u64::MAX).prop_map(Setting::RetentionBytes),
         ((1_u64 << 20)..=(1 << 30)).prop_map(Setting::SegmentBytes),
         (10_000..=365 * 86_400_000_u64).prop_map(Setting::SegmentTime),
+        prop_oneof![Just(Cleanup::Delete), Just(Cleanup::Compact), Just(Cleanup::CompactAndDelete)]
+            .prop_map(Setting::CleanupPolicy),
+        (1_000..1_000_000_000_000_u64).prop_map(Setting::TombstoneRetention),
+        (0..1_000_000_000_000_u64).prop_map(Setting::CompactionLagMin),
+        (1_000..1_000_000_000_000_u64).prop_map(Setting::CompactionLagMax),
     ]
 }
 

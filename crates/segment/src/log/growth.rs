@@ -153,9 +153,10 @@ impl SegmentLog {
             self.flush_files().map_err(|failure| self.stop(failure))?;
         }
         let next = sealed.next;
-        let mut segments = self.shared.view.load().sealed.clone();
-        segments.push(Arc::new(sealed));
-        self.start_segment(segments, next);
+        self.start_segment(next, |segments| {
+            let sealed = std::iter::once(Arc::new(sealed));
+            segments.iter().cloned().chain(sealed).collect()
+        });
         quipu_failpoint::hit("segment.roll.after");
         metrics::count_sealed();
         Ok(())
@@ -192,12 +193,18 @@ impl SegmentLog {
         Ok(sealed)
     }
 
-    pub(super) fn start_segment(&mut self, sealed: Vec<Arc<Sealed>>, base: Offset) {
+    /// Begins a segment behind what is made of the sealed ones.
+    pub(super) fn start_segment(
+        &mut self,
+        base: Offset,
+        sealed: impl FnOnce(&[Arc<Sealed>]) -> Vec<Arc<Sealed>>,
+    ) {
         let file = segment_file(&self.disk, &self.shared.dir, &self.config, base);
         let interval = self.config.index_interval_bytes.into();
         self.active = Arc::new(Active::empty(base, file, interval));
         self.first_timestamp = None;
         self.is_inherited = false;
-        self.shared.replace(View { sealed, active: Arc::clone(&self.active) });
+        let active = Arc::clone(&self.active);
+        self.shared.change(|view| View { sealed: sealed(&view.sealed), active });
     }
 }

@@ -9,7 +9,7 @@ use super::walk::{RecordLayout, Walk};
 use super::{BatchHeader, Codec, Record, RecordError, RecordHeader, TimestampType, ValidatedBatch};
 use crate::{Offset, TimestampMs};
 
-/// The records of one batch with their offsets, in order.
+/// The records of one batch with their offsets, in order; gaps are passed over.
 ///
 /// Ends after the last record or after the first error. Every error of the batch shows up: also
 /// bytes that follow the last record, or a count that is too high.
@@ -31,14 +31,16 @@ impl RecordsIter {
     }
 
     fn read(&mut self) -> Result<Option<(Offset, Record)>, RecordError> {
-        let Some(layout) = next_layout(&self.header, &self.section, self.position, self.index)?
-        else {
-            return Ok(None);
+        let layout = loop {
+            let next = next_layout(&self.header, &self.section, self.position, self.index)?;
+            let Some((layout, end)) = next else { return Ok(None) };
+            self.position = end;
+            self.index += 1;
+            if !layout.is_gap {
+                break layout;
+            }
         };
-        let (layout, end) = layout;
         let record = self.record(&layout)?;
-        self.position = end;
-        self.index += 1;
         let delta = u64::try_from(layout.offset_delta).expect("checked to be the index");
         Ok(Some((self.header.base_offset.plus(delta), record)))
     }
@@ -124,7 +126,7 @@ impl ValidatedBatch {
 }
 
 /// Reads the record at `position`: its layout and where it ends; `None` after the last.
-fn next_layout(
+pub(super) fn next_layout(
     header: &BatchHeader,
     section: &[u8],
     position: usize,

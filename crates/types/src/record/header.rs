@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::gaps::BATCH_HAS_GAPS;
 use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
 
 /// Bytes of the header: records start here.
@@ -103,7 +104,7 @@ pub struct BatchHeader {
     pub leader_epoch: LeaderEpoch,
     /// CRC32C over everything from the attributes on.
     pub crc: u32,
-    /// Codec, timestamp type, transactional, control, delete horizon.
+    /// Codec, timestamp type, transactional, control, delete horizon, gaps.
     pub attributes: i16,
     /// Offset of the last record minus the base offset.
     pub last_offset_delta: i32,
@@ -209,6 +210,12 @@ impl BatchHeader {
     #[must_use]
     pub const fn is_control(&self) -> bool {
         self.attributes & 0x20 != 0
+    }
+
+    /// Whether records may have gaps between them: what compaction left.
+    #[must_use]
+    pub const fn has_gaps(&self) -> bool {
+        self.attributes & BATCH_HAS_GAPS != 0
     }
 
     /// Whether the producer is idempotent.

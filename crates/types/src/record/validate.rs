@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::gaps::BATCH_HAS_GAPS;
 use super::header::{BatchHeader, Codec, HEADER_BYTES, MAGIC, TimestampType, at};
 use crate::{
     ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs, limits,
@@ -10,8 +11,9 @@ use crate::{
 const LENGTH_PREFIX: usize = BatchHeader::LENGTH_PREFIX_BYTES;
 /// Bytes of the smallest record: length, attributes, two deltas, two null fields, no header.
 const RECORD_BYTES_MIN: usize = 7;
-/// Attribute bits with a meaning: codec, timestamp type, transactional, control, delete horizon.
-const KNOWN_ATTRIBUTES: i16 = 0x7F;
+/// Attribute bits with a meaning: codec, timestamp type, transactional, control, delete horizon,
+/// gaps.
+const KNOWN_ATTRIBUTES: i16 = 0x7F | BATCH_HAS_GAPS;
 /// Those of them that no producer sets: all but the codec.
 const SYSTEM_ATTRIBUTES: i16 = KNOWN_ATTRIBUTES & !0x07;
 
@@ -109,10 +111,10 @@ pub enum InvalidBatch {
         latest: TimestampMs,
     },
     /// Attributes that only the system sets: transactional, control, log-append time, delete
-    /// horizon.
+    /// horizon, gaps.
     #[error(
-        "transactional, control, log-append-time and delete-horizon batches are not accepted \
-         from producers"
+        "transactional, control, log-append-time, delete-horizon and compacted batches are not \
+         accepted from producers"
     )]
     NotAllowed,
 }

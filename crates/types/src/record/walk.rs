@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::gaps::RECORD_IS_GAP;
 use super::varint::{self, InvalidVarint};
 use super::{BatchHeader, RecordError, RecordField, TimestampType};
 use crate::limits::RECORD_HEADERS_MAX;
@@ -9,6 +10,7 @@ use crate::limits::RECORD_HEADERS_MAX;
 /// Where the fields of one record lie, in bytes from the first record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RecordLayout {
+    pub(super) is_gap: bool,
     pub(super) offset_delta: i32,
     pub(super) timestamp_delta: i64,
     pub(super) key: Option<Range<usize>>,
@@ -46,7 +48,7 @@ impl<'a> Walk<'a> {
         let declared = self.length(RecordField::Length)?;
         let body = self.position;
         self.end = body + self.need(RecordField::Length, start, declared)?;
-        self.attributes()?;
+        let is_gap = self.attributes(batch)?;
         let timestamp_delta = self.timestamp_delta(batch)?;
         let offset_delta = self.offset_delta(index)?;
         let key = self.nullable(RecordField::Key)?;
@@ -60,7 +62,15 @@ impl<'a> Walk<'a> {
         if used != declared {
             return Err(RecordError::RecordLength { position: start, declared, used });
         }
-        Ok(RecordLayout { offset_delta, timestamp_delta, key, value, header_count, headers_start })
+        Ok(RecordLayout {
+            is_gap,
+            offset_delta,
+            timestamp_delta,
+            key,
+            value,
+            header_count,
+            headers_start,
+        })
     }
 
     /// Reads one header: where its key and its value lie.
@@ -74,10 +84,12 @@ impl<'a> Walk<'a> {
         Ok((key, self.nullable(RecordField::HeaderValue)?))
     }
 
-    fn attributes(&mut self) -> Result<(), RecordError> {
+    /// Says whether the record is a gap.
+    fn attributes(&mut self, batch: &BatchHeader) -> Result<bool, RecordError> {
         let at = self.take(RecordField::Attributes, self.position, 1)?.start;
         match self.bytes[at] {
-            0 => Ok(()),
+            0 => Ok(false),
+            RECORD_IS_GAP if batch.has_gaps() => Ok(true),
             attributes => Err(RecordError::Attributes { position: at, attributes }),
         }
     }

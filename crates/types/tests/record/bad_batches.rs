@@ -113,7 +113,7 @@ fn attributes() -> Vec<Case> {
         let bytes = with_header(|header| header.attributes = bits);
         cases.push(case(format!("codec {bits}"), bytes, InvalidBatch::UnknownCodec { bits }));
     }
-    for bit in 7..16 {
+    for bit in 8..16 {
         let attributes = i16::from_be_bytes((1_u16 << bit).to_be_bytes());
         let bytes = with_header(|header| header.attributes = attributes);
         let expected = InvalidBatch::Attributes { attributes };
@@ -304,7 +304,7 @@ fn batches_at_the_limits_are_accepted() {
             header.record_count = i32::try_from(limits::BATCH_RECORDS_MAX).unwrap();
             header.last_offset_delta = header.record_count - 1;
         }),
-        ("every known attribute bit", |header| header.attributes = 0x78),
+        ("every known attribute bit", |header| header.attributes = 0xF8),
     ];
     for (name, change) in edges {
         let parsed = ValidatedBatch::parse(Bytes::from(with_header(change)));
@@ -315,7 +315,7 @@ fn batches_at_the_limits_are_accepted() {
 #[test]
 fn only_the_system_sets_the_attributes_of_the_system() {
     let now = TimestampMs::new(BASE_MS);
-    for attributes in [0x08, 0x10, 0x20, 0x40, 0x78] {
+    for attributes in [0x08, 0x10, 0x20, 0x40, 0x80, 0xF8] {
         let bytes = with_header(|header| header.attributes = attributes);
         let batch = ValidatedBatch::parse(Bytes::from(bytes)).unwrap();
         let refused = batch.check_from_producer(now);

@@ -1,0 +1,76 @@
+//! Compaction: every replica rewrites its own sealed segments, when it gets to it.
+//!
+//! Which records may go says `quipu_segment::compaction`; that replicas stay equal in what counts,
+//! too. Whose clock counts is as in retention.
+
+use std::time::Duration;
+
+use quipu_metadata::TopicConfig;
+use quipu_partition::{CompactionReport, CompactionRule, PartitionHandle};
+use quipu_shard::Shard;
+use quipu_types::{Offset, TimestampMs};
+use tokio::task::spawn_blocking;
+
+use crate::Broker;
+use crate::metrics::DeletionReason;
+use crate::retention::SteadyClock;
+
+/// Keys in memory at once: some 50 MiB, for one partition of a node at a time.
+pub(crate) const KEYS_MAX: usize = 1 << 20;
+
+/// Looks after one shard until cancelled.
+pub(crate) async fn run(broker: Broker, shard: Shard, interval: Duration) {
+    let mut clock = SteadyClock::default();
+    loop {
+        tokio::time::sleep(interval).await;
+        let now = clock.now(broker.clock());
+        pass(&broker, &shard, now).await;
+    }
+}
+
+/// Does a round for each partition that is compacted.
+async fn pass(broker: &Broker, shard: &Shard, now: TimestampMs) {
+    let image = broker.image();
+    let compacted = image
+        .partitions_of(shard.id())
+        .filter(|(_, topic)| topic.config.cleanup.is_compacted())
+        .filter_map(|(partition, topic)| Some((shard.partition(partition)?, topic)));
+    for (handle, topic) in compacted {
+        let rule = rule(&topic.config, now);
+        // One at a time on the whole node, for the memory.
+        let Ok(_permit) = broker.inner.compacting.acquire().await else { return };
+        let partition = handle.id();
+        match spawn_blocking(move || round(&handle, rule)).await {
+            Ok(Ok(report)) if report.records > 0 => {
+                tracing::info!(topic = %topic.name, %partition, ?report, "compacted");
+                if shard.is_ready_leader() {
+                    let metrics = broker.inner.metrics.topic(topic);
+                    metrics.deleted(DeletionReason::Compaction, report.records, report.bytes);
+                }
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(topic = %topic.name, %partition, %error, "it cannot be compacted");
+            }
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+fn round(
+    handle: &PartitionHandle,
+    rule: CompactionRule,
+) -> Result<CompactionReport, quipu_partition::ReadError> {
+    handle.compact(rule)
+}
+
+fn rule(config: &TopicConfig, now: TimestampMs) -> CompactionRule {
+    CompactionRule {
+        until: Offset::new(u64::MAX),
+        now,
+        lag_min_ms: config.compaction_lag_min_ms,
+        lag_max_ms: config.compaction_lag_max_ms,
+        tombstone_ms: config.tombstone_ms,
+        keys_max: KEYS_MAX,
+    }
+}
