@@ -23,7 +23,7 @@ use crate::network::Network;
 use crate::peer_service::{self, PeerService};
 use crate::peers::{PeerStatus, Peers};
 use crate::state_machine::StateMachine;
-use crate::status::LeaderHint;
+use crate::status::{DiskRoom, LeaderHint};
 use crate::{failover, metrics};
 
 mod reach;
@@ -180,6 +180,17 @@ impl Consensus {
     #[must_use]
     pub fn is_alive(&self, node: NodeId) -> bool {
         self.peers.is_alive(node)
+    }
+
+    /// Says how much room this node's disk has, to itself and its peers.
+    pub fn set_disk_room(&self, room: DiskRoom) {
+        self.peers.set_disk_room(room);
+    }
+
+    /// Whether a node is short of disk, as it said last.
+    #[must_use]
+    pub fn is_short_of_disk(&self, node: NodeId) -> bool {
+        self.peers.is_short_of_disk(node)
     }
 
     /// Who leads a shard, as last heard: also of shards without a replica here.

@@ -16,6 +16,7 @@ use quipu_runtime::{OnExit, Rng};
 use quipu_types::{LogIndex, NodeId, ShardId, Term};
 use tokio::time::MissedTickBehavior;
 
+use crate::DiskRoom;
 use crate::consensus::Consensus;
 use crate::group::Group;
 use crate::metrics;
@@ -56,6 +57,7 @@ fn beat(consensus: &Consensus) -> proto::Beat {
     proto::Beat {
         lost: consensus.peer_table().lost().into_iter().map(NodeId::get).collect(),
         leads: leads.collect(),
+        is_short_of_disk: consensus.peer_table().disk_room() != DiskRoom::Enough,
     }
 }
 

@@ -58,7 +58,9 @@ pub use state_machine::{
     AppliedState, Payload, PrepareJob, Reply, SnapshotCursor, SnapshotReceiver, SnapshotSource,
     StateMachine, StateMachineError,
 };
-pub use status::{GroupStatus, LeaderHint, Leadership, Member, MembersChange, Positions, Role};
+pub use status::{
+    DiskRoom, GroupStatus, LeaderHint, Leadership, Member, MembersChange, Positions, Role,
+};
 pub use transport::{incoming as peer_incoming, server as peer_server};
 pub use type_config::FlushHook;
 

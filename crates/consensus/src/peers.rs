@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "sim")]
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -17,7 +18,7 @@ use crate::identity::{
     AddressBook, Hello, HelloPolicy, MembersOnly, PeerIdentity, Rejection, judge,
 };
 use crate::metrics::TrafficMetrics;
-use crate::status::LeaderHint;
+use crate::status::{DiskRoom, LeaderHint};
 
 mod peer;
 
@@ -40,6 +41,8 @@ pub(crate) struct Peers {
     /// A beat is due before its time.
     beat: Notify,
     traffic: TrafficMetrics,
+    /// A [`DiskRoom`].
+    disk_room: AtomicU8,
     #[cfg(feature = "sim")]
     restores_leaders: AtomicBool,
 }
@@ -65,6 +68,7 @@ impl Peers {
             changed: Notify::new(),
             beat: Notify::new(),
             traffic: TrafficMetrics::new(),
+            disk_room: AtomicU8::new(DiskRoom::Enough as u8),
             #[cfg(feature = "sim")]
             restores_leaders: AtomicBool::new(false),
         })
@@ -88,6 +92,30 @@ impl Peers {
     #[cfg(feature = "sim")]
     pub(crate) fn restore_leaders(&self) {
         self.restores_leaders.store(true, Ordering::Relaxed);
+    }
+
+    /// How much room this node's disk has.
+    pub(crate) fn disk_room(&self) -> DiskRoom {
+        match self.disk_room.load(Ordering::Relaxed) {
+            room if room == DiskRoom::Critical as u8 => DiskRoom::Critical,
+            room if room == DiskRoom::Short as u8 => DiskRoom::Short,
+            _ => DiskRoom::Enough,
+        }
+    }
+
+    /// The peers hear of a change at once.
+    pub(crate) fn set_disk_room(&self, room: DiskRoom) {
+        if self.disk_room.swap(room as u8, Ordering::Relaxed) != room as u8 {
+            self.beat_now();
+        }
+    }
+
+    /// Whether a node is short of disk, as it said last.
+    pub(crate) fn is_short_of_disk(&self, node: NodeId) -> bool {
+        if node == self.node() {
+            return self.disk_room() != DiskRoom::Enough;
+        }
+        self.peer(node).is_some_and(|peer| peer.health().is_short_of_disk)
     }
 
     pub(crate) const fn clock(&self) -> &Clock {
@@ -220,13 +248,14 @@ impl Peers {
     pub(crate) fn take_beat(
         &self,
         peer: &Peer,
-        lost: BTreeSet<NodeId>,
+        (lost, is_short_of_disk): (BTreeSet<NodeId>, bool),
         leads: impl Iterator<Item = Leads>,
     ) {
         let is_news = {
             let mut health = peer.health();
             let is_news = health.lost != lost;
             health.lost = lost;
+            health.is_short_of_disk = is_short_of_disk;
             is_news
         };
         let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);

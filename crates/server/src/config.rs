@@ -91,6 +91,8 @@ pub struct StorageConfig {
     pub checkpoint_bytes: u64,
     /// Checkpoint a changed shard after this time.
     pub checkpoint_interval: Duration,
+    /// Free bytes of the disk below which writes are refused.
+    pub min_free: u64,
     /// Between two looks at what is too old or too much.
     pub retention_interval: Duration,
     /// Raft entries kept behind a checkpoint for followers that lag.

@@ -7,6 +7,7 @@
 
 pub mod config;
 mod descriptors;
+mod disk_gauge;
 mod http;
 mod opener;
 mod progress;

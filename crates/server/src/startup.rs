@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::descriptors;
+use crate::disk_gauge::DiskGauge;
 use crate::http::{self, Routes};
 use crate::opener::Opener;
 use crate::progress::StartProgress;
@@ -74,6 +75,14 @@ pub(crate) async fn start(
     progress.enter("joining the peers");
     let consensus = consensus(config, clock, tasks, &local);
     serve_peers(&consensus, peer_listener, tasks);
+    let storage = StorageGuard::new();
+    let gauge = DiskGauge {
+        dir: config.node.data_dir.clone(),
+        min_free: config.storage.min_free,
+        storage: storage.clone(),
+        consensus: Arc::clone(&consensus),
+    };
+    tasks.spawn("disk-gauge", OnExit::StopNode, gauge.run());
     progress.enter("waiting for the metadata group");
     let machine = local.machine.take().context("the state machine is opened once")?;
     let bootstrap = Bootstrap {
@@ -97,7 +106,7 @@ pub(crate) async fn start(
         metadata,
         shards: shards.clone(),
         opener: Arc::new(local.opener(&consensus, clock, tasks)),
-        storage: StorageGuard::new(),
+        storage,
         retention_interval: config.storage.retention_interval,
         clock: clock.clone(),
         tasks: tasks.clone(),

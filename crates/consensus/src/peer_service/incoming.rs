@@ -20,6 +20,7 @@ use crate::frame::{Outgoing, frame_bytes};
 use crate::group::Group;
 use crate::link::message;
 use crate::peers::{Leads, Peer};
+use crate::status::DiskRoom;
 use crate::type_config::TypeConfig;
 use crate::wire;
 
@@ -108,7 +109,7 @@ impl Incoming {
             .leads
             .iter()
             .map(|hint| Leads { shard: ShardId::new(hint.shard), term: Term::new(hint.term) });
-        self.consensus.peer_table().take_beat(&self.peer, lost, leads);
+        self.consensus.peer_table().take_beat(&self.peer, (lost, beat.is_short_of_disk), leads);
     }
 }
 
@@ -125,6 +126,12 @@ fn append_to(
 ) -> impl Future<Output = Body> + Send + 'static {
     let (session, number) = (append.session, append.number);
     let group = consensus.addressed(&append.target.unwrap_or_default());
+    let is_full = consensus.peer_table().disk_room() == DiskRoom::Critical;
+    let group = match group {
+        // Heartbeats and news of commits need no room.
+        Ok(_) if is_full && !append.entries.is_empty() => Err("the disk is full".to_owned()),
+        group => group,
+    };
     let request = wire::from_append(append).map_err(|error| error.to_string());
     async move {
         let result = match (group, request) {

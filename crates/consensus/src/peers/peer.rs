@@ -45,6 +45,7 @@ pub(super) struct Health {
     incarnation: Option<Incarnation>,
     /// Nodes the peer itself hears no more.
     pub(super) lost: BTreeSet<NodeId>,
+    pub(super) is_short_of_disk: bool,
     rejected_by: Option<String>,
     rejected: Option<String>,
 }

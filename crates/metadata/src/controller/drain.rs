@@ -1,4 +1,4 @@
-//! Leaderships leave nodes that are to rest or to go.
+//! Leaderships leave nodes that are to rest or to go, and those that are short of disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,7 +47,8 @@ impl Drain {
             }
         }
         let leader_of = |shard| controller.consensus.leader_hint(shard).map(|hint| hint.node);
-        let due = due(image, liveness, leader_of);
+        let is_short = |node| controller.consensus.is_short_of_disk(node);
+        let due = due(image, liveness, leader_of, is_short);
         let is_last = due.is_empty();
         let now = controller.clock.monotonic();
         let may_try = |due: &Handover| self.not_before.get(&due.shard).is_none_or(|at| now >= *at);
@@ -112,8 +113,11 @@ fn due(
     image: &Image,
     liveness: &Liveness,
     leader_of: impl Fn(ShardId) -> Option<NodeId>,
+    is_short: impl Fn(NodeId) -> bool,
 ) -> Vec<Handover> {
-    let may_lead = |node: NodeId| image.nodes.get(&node).is_some_and(|it| it.state.may_lead());
+    let may_lead = |node: NodeId| {
+        !is_short(node) && image.nodes.get(&node).is_some_and(|it| it.state.may_lead())
+    };
     let handovers = image.shards.iter().filter_map(|(shard, record)| {
         let source = leader_of(*shard).filter(|source| !may_lead(*source))?;
         let held = record.replicas.iter().chain(&record.leaving);
@@ -157,15 +161,19 @@ mod tests {
         let led_by_one = |_| Some(NodeId::new(1));
         let active = NodeState::Active;
         let all = alive(&[1, 2, 3]);
-        assert_eq!(due(&image([active; 3]), &all, led_by_one), []);
+        assert_eq!(due(&image([active; 3]), &all, led_by_one, |_| false), []);
         for state in [DRAINED, NodeState::Decommissioning] {
-            let found = due(&image([state, active, active]), &all, led_by_one);
+            let found = due(&image([state, active, active]), &all, led_by_one, |_| false);
             assert_eq!(found[0].successors, [ReplicaId::new(12), ReplicaId::new(13)]);
         }
-        let found = due(&image([DRAINED, active, active]), &alive(&[1, 3]), led_by_one);
+        let found = due(&image([DRAINED, active, active]), &alive(&[1, 3]), led_by_one, |_| false);
         assert_eq!(found[0].successors, [ReplicaId::new(13)]);
-        assert_eq!(due(&image([DRAINED; 3]), &all, led_by_one), [], "someone must lead");
-        assert_eq!(due(&image([DRAINED, active, active]), &alive(&[1]), led_by_one), []);
+        assert_eq!(due(&image([DRAINED; 3]), &all, led_by_one, |_| false), [], "someone must lead");
+        assert_eq!(due(&image([DRAINED, active, active]), &alive(&[1]), led_by_one, |_| false), []);
+        let short = |node| node != NodeId::new(3);
+        let found = due(&image([active; 3]), &all, led_by_one, short);
+        assert_eq!(found[0].successors, [ReplicaId::new(13)], "who has room");
+        assert_eq!(due(&image([active; 3]), &all, led_by_one, |_| true), []);
     }
 
     #[test]

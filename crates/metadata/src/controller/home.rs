@@ -42,7 +42,12 @@ impl Homecoming {
     ) {
         let now = controller.clock.monotonic();
         let leader_of = |shard| controller.consensus.leader_hint(shard).map(|hint| hint.node);
-        let Some(due) = self.next(image, liveness, leader_of, now) else { return };
+        let is_short = |node| controller.consensus.is_short_of_disk(node);
+        let Some(due) =
+            self.next(image, liveness, leader_of, now).filter(|due| !is_short(due.home))
+        else {
+            return;
+        };
         let payload = calls::encode_transfer(due.shard, due.target);
         let deadline = Deadline::after(&controller.clock, STEP_WAIT);
         let call = controller.consensus.call(due.source, calls::TRANSFER_LEADER, payload, deadline);

@@ -44,6 +44,7 @@ impl Config {
             storage: StorageConfig {
                 checkpoint_bytes: reader.bytes("storage.checkpoint-bytes")?,
                 checkpoint_interval: reader.duration("storage.checkpoint-interval")?,
+                min_free: reader.bytes("storage.min-free")?,
                 retention_interval: reader.duration("storage.retention-interval")?,
                 journal_entries_kept: reader.number("storage.journal-entries-kept")?,
             },

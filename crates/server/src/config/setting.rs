@@ -151,6 +151,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "A shard with changes is checkpointed at least this often.",
     },
     Setting {
+        key: "storage.min-free",
+        kind: Kind::Bytes { min: 0, max: 1024 * GIB },
+        default: Some("1GiB"),
+        doc: "With less free disk than this (or than a tenth of the disk, if that is less) writes are refused and others lead; with a quarter of it left, entries of other leaders are refused too. Reads, positions and retention go on.",
+    },
+    Setting {
         key: "storage.retention-interval",
         kind: Kind::Duration { min_ms: 100, max_ms: 86_400_000 },
         default: Some("30s"),
