@@ -107,7 +107,7 @@ fn greetings() -> Vec<Body> {
     };
     let hello = proto::Hello { version: 1, sender: Some(identity.clone()), receiver: 1 };
     let leads = vec![proto::LeaderHint { shard: 3, term: 4 }];
-    let beat = Body::Beat(proto::Beat { lost: vec![3], leads });
+    let beat = Body::Beat(proto::Beat { lost: vec![3], leads, is_short_of_disk: true });
     vec![Body::Hello(hello), Body::Welcome(identity), beat]
 }
 
