@@ -148,6 +148,7 @@ async fn a_node_with_a_full_disk_leads_nothing_and_catches_up() -> Result<()> {
     cluster.wait_healthy().await?;
     let pid = cluster.node(1).pid();
     let client = cluster.client().await?;
+    let nodes = &cluster;
     client.admin().create_topic(NewTopic::new(TOPIC).partitions(6)).await?;
     let producer = client.producer().delivery_timeout(WAIT).build()?;
     for left in [REQUIRED / 2, REQUIRED / 8] {
@@ -158,7 +159,8 @@ async fn a_node_with_a_full_disk_leads_nothing_and_catches_up() -> Result<()> {
             ensure!(led.is_none(), "{led:?}");
             Ok(())
         })
-        .await?;
+        .await
+        .with_context(|| nodes.tails())?;
         for number in 0..200 {
             producer.publish(NewRecord::new(TOPIC, format!("{left} {number}"))).await?;
         }

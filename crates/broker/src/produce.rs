@@ -129,6 +129,8 @@ impl Broker {
     ) -> Result<Checked, ProduceError> {
         let route = known.route(entry.topic, entry.partition)?;
         if let Some(full) = self.inner.storage.full() {
+            // Who asks the wrong node goes to the right one, which may have room.
+            self.led_shard(route.shard)?;
             return Err(ProduceError::StorageFull(full));
         }
         let now = TimestampMs::new(self.inner.clock.wall_ms());

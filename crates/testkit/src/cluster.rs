@@ -194,6 +194,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// The end of every node's log, for the reason of a failed test.
+    #[must_use]
+    pub fn tails(&self) -> String {
+        tails(&self.nodes)
+    }
+
     /// Kills every process at once.
     ///
     /// # Errors

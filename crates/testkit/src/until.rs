@@ -19,12 +19,13 @@ pub async fn until<T, F: Future<Output = Result<T>>>(
     mut condition: impl FnMut() -> F,
 ) -> Result<T> {
     let deadline = tokio::time::Instant::now() + wait;
+    let mut reason = "no reason yet".to_owned();
     loop {
-        let reason = match tokio::time::timeout_at(deadline, condition()).await {
+        match tokio::time::timeout_at(deadline, condition()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(reason)) => format!("{reason:#}"),
-            Err(_) => "the check itself did not return".to_owned(),
-        };
+            Ok(Err(last)) => reason = format!("{last:#}"),
+            Err(_) => reason.push_str("; then the check did not return"),
+        }
         if tokio::time::Instant::now() >= deadline {
             bail!("waited {wait:?} for {what}: {reason}");
         }

@@ -81,17 +81,18 @@ async fn hand_over(controller: &Controller, due: &Handover) -> bool {
     false
 }
 
-/// The controller itself is to rest: another takes its place, and goes on.
+/// The controller itself is to rest, or short of disk: another takes its place, and goes on.
 async fn hand_over_metadata(controller: &Controller, image: &Image, liveness: &Liveness) {
+    let may_lead = |node: NodeId| {
+        let is_short = controller.consensus.is_short_of_disk(node);
+        !is_short && image.nodes.get(&node).is_some_and(|record| record.state.may_lead())
+    };
     let own = controller.identity.node();
-    if image.nodes.get(&own).is_none_or(|record| record.state.may_lead()) {
+    if !image.nodes.contains_key(&own) || may_lead(own) {
         return;
     }
     let members = controller.group.members();
-    let may_take = |node: NodeId| {
-        liveness.is_alive(node)
-            && image.nodes.get(&node).is_some_and(|record| record.state.may_lead())
-    };
+    let may_take = |node: NodeId| may_lead(node) && liveness.is_alive(node);
     for member in members.iter().filter(|member| member.is_voter && may_take(member.node)) {
         match controller.group.transfer_leadership(member.replica).await {
             Ok(()) => return,

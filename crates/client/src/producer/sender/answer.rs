@@ -113,7 +113,11 @@ impl Sender {
                 Verdict::Again(effect)
             }
             Retry::After(pause) => {
-                if code.is_some_and(|code| (2001..3000).contains(&code.number())) {
+                // A node without room gives its leaderships away.
+                let may_move = |code: ErrorCode| {
+                    (2001..3000).contains(&code.number()) || code == ErrorCode::StorageFull
+                };
+                if code.is_some_and(may_move) {
                     partition.leave();
                     view.want_refresh();
                 }
