@@ -10,6 +10,7 @@ mod blocking;
 mod clock;
 mod deadline;
 mod fatal;
+mod ports;
 mod rng;
 pub mod task_group;
 
@@ -17,5 +18,6 @@ pub use blocking::{Undone, run_blocking};
 pub use clock::Clock;
 pub use deadline::{Deadline, DeadlinePassed};
 pub use fatal::{Fatal, FatalReceiver};
+pub use ports::free_ports;
 pub use rng::Rng;
 pub use task_group::{OnExit, TaskGroup};

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use quipu_proto::v1::DescribeClusterRequest;
 use quipu_proto::v1::cluster_client::ClusterClient;
+use quipu_runtime::free_ports;
 
 use crate::node::NodeProcess;
-use crate::{ports, until};
+use crate::until;
 
 /// How long a cluster may take until every shard has a leader.
 const READY_WAIT: Duration = Duration::from_secs(60);
@@ -96,7 +97,7 @@ impl Cluster {
                 (Some(dir), root)
             }
         };
-        let ports = ports::free(3 * usize::try_from(options.nodes)?)?;
+        let ports = free_ports(3 * usize::try_from(options.nodes)?)?;
         let peers: Vec<String> = (1..=options.nodes)
             .zip(ports.iter().skip(1).step_by(3))
             .map(|(id, peer)| format!("{id}@{peer}"))
@@ -116,7 +117,7 @@ impl Cluster {
     pub fn add_node(&mut self) -> Result<u64> {
         let taken = |id: &u64| self.root.join(format!("node-{id}")).exists();
         let id = (1..).find(|id| !taken(id)).context("ids do not end")?;
-        let ports = ports::free(3)?;
+        let ports = free_ports(3)?;
         let mut peers = self.peers.clone();
         peers.push(format!("{id}@{}", ports[1]));
         let mut node = lay_out(id, &peers, &ports, &self.settings, &self.root);

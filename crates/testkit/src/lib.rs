@@ -12,7 +12,6 @@ mod ledger;
 pub mod metrics;
 mod network;
 mod node;
-mod ports;
 pub mod replicas;
 pub mod signal;
 mod until;

@@ -1,9 +1,10 @@
 //! What a local cluster is made of, on disk: `cluster.json`, and a directory per node.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use quipu_runtime::free_ports;
 use serde::{Deserialize, Serialize};
 
 /// A local cluster.
@@ -104,7 +105,12 @@ impl Layout {
     /// Lays out one more node.
     pub(super) fn add(&mut self, set: &[String]) -> anyhow::Result<&Node> {
         let id = 1 + self.nodes.iter().map(|node| node.id).max().unwrap_or(0);
-        self.nodes.push(Node::new(&self.dir, id, &ports(1, None)?));
+        // A stopped node wants its ports again.
+        let taken: Vec<SocketAddr> =
+            self.nodes.iter().flat_map(|node| [node.client, node.peer, node.metrics]).collect();
+        let mut ports = free_ports(3 + taken.len())?;
+        ports.retain(|port| !taken.contains(port));
+        self.nodes.push(Node::new(&self.dir, id, &ports));
         let node = self.nodes.last().context("it was just added")?;
         self.prepare(node, set)?;
         self.save()?;
@@ -187,9 +193,5 @@ fn ports(nodes: u64, first: Option<u16>) -> anyhow::Result<Vec<SocketAddr>> {
         };
         return Ok((0..count).map(|at| (Ipv4Addr::LOCALHOST, port(at)).into()).collect());
     }
-    // Bound together and let go together, so that they differ.
-    let bound = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<std::io::Result<Vec<_>>>()?;
-    bound.iter().map(|listener| Ok(listener.local_addr()?)).collect()
+    Ok(free_ports(count)?)
 }
