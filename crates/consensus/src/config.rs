@@ -39,6 +39,8 @@ pub struct Config {
     /// Bytes it leaves at most, whatever `entries_kept` says; never fewer than 256 entries.
     /// Default 64 MiB.
     pub bytes_kept: u64,
+    /// Bytes of snapshots a node sends in a second, all transfers together. Default 100 MiB.
+    pub catch_up_rate: u64,
 }
 
 impl Default for Config {
@@ -56,6 +58,7 @@ impl Default for Config {
             reconnect_max: Duration::from_secs(1),
             entries_kept: 4_096,
             bytes_kept: 64 << 20,
+            catch_up_rate: 100 << 20,
         }
     }
 }

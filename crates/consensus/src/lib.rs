@@ -30,6 +30,7 @@ mod machine;
 mod membership;
 mod metrics;
 mod network;
+mod pace;
 mod peer_service;
 mod peers;
 #[cfg(feature = "sim")]

@@ -30,6 +30,11 @@ pub(crate) fn describe() {
         "quipu_peer_connected",
         "1 while this node has a connection to the peer, else 0."
     );
+    describe_counter!(
+        "quipu_snapshot_bytes_total",
+        metrics::Unit::Bytes,
+        "Bytes of snapshots between nodes, by direction."
+    );
     describe_counter!("quipu_raft_fast_elections_total", "Campaigns because a leader's node died.");
 }
 
@@ -83,4 +88,9 @@ impl TrafficMetrics {
 /// Campaigns begun because a leader's node died.
 pub(crate) fn fast_elections() -> Counter {
     counter!("quipu_raft_fast_elections_total")
+}
+
+/// Bytes of snapshots, `in` or `out`.
+pub(crate) fn snapshot_bytes(direction: &'static str) -> Counter {
+    counter!("quipu_snapshot_bytes_total", "direction" => direction)
 }

@@ -18,6 +18,7 @@ use crate::identity::{
     AddressBook, Hello, HelloPolicy, MembersOnly, PeerIdentity, Rejection, judge,
 };
 use crate::metrics::TrafficMetrics;
+use crate::pace::Pace;
 use crate::status::{DiskRoom, LeaderHint};
 
 mod peer;
@@ -41,6 +42,8 @@ pub(crate) struct Peers {
     /// A beat is due before its time.
     beat: Notify,
     traffic: TrafficMetrics,
+    /// What snapshots go at.
+    pub(crate) pace: Pace,
     /// A [`DiskRoom`].
     disk_room: AtomicU8,
     #[cfg(feature = "sim")]
@@ -55,6 +58,7 @@ impl Peers {
         clock: Clock,
         tasks: TaskGroup,
     ) -> Arc<Self> {
+        let pace = Pace::new(config.catch_up_rate);
         Arc::new(Self {
             config,
             identity: ArcSwap::from_pointee(identity),
@@ -68,6 +72,7 @@ impl Peers {
             changed: Notify::new(),
             beat: Notify::new(),
             traffic: TrafficMetrics::new(),
+            pace,
             disk_room: AtomicU8::new(DiskRoom::Enough as u8),
             #[cfg(feature = "sim")]
             restores_leaders: AtomicBool::new(false),

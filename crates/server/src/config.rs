@@ -115,6 +115,8 @@ pub struct RaftConfig {
 pub struct LimitsConfig {
     /// Bytes of requests held at once.
     pub request_memory_bytes: u64,
+    /// Bytes of snapshots sent in a second.
+    pub catch_up_rate: u64,
 }
 
 /// Logs.

@@ -219,6 +219,7 @@ fn consensus(config: &Config, clock: &Clock, tasks: &TaskGroup, local: &Local) -
         election_timeout_max: config.raft.election_max,
         silence_max: config.raft.election_max,
         entries_kept: config.storage.journal_entries_kept,
+        catch_up_rate: config.limits.catch_up_rate,
         ..quipu_consensus::Config::default()
     };
     let addresses = Addresses::new(&config.cluster.bootstrap, local.images.clone());

@@ -12,6 +12,7 @@ const CHECKPOINT_SECONDS: &str = "quipu_shard_checkpoint_seconds";
 const CHECKPOINT_PARTITIONS: &str = "quipu_shard_checkpoint_partitions";
 const CHECKPOINT_DEBT: &str = "quipu_shard_checkpoint_debt_bytes";
 const SNAPSHOTS_INSTALLED: &str = "quipu_shard_snapshots_installed_total";
+const SNAPSHOT_MISSING: &str = "quipu_shard_snapshot_records_missing";
 const PARTITIONS: &str = "quipu_shard_partitions";
 
 /// Registers descriptions; call once after the recorder is installed.
@@ -26,6 +27,11 @@ pub fn describe() {
     describe_histogram!(CHECKPOINT_PARTITIONS, Unit::Count, "Partitions a checkpoint flushed.");
     describe_gauge!(CHECKPOINT_DEBT, Unit::Bytes, "Bytes applied since the last checkpoint.");
     describe_counter!(SNAPSHOTS_INSTALLED, Unit::Count, "Snapshots installed.");
+    describe_gauge!(
+        SNAPSHOT_MISSING,
+        Unit::Count,
+        "Records of a snapshot that is being received and that are still to come."
+    );
     describe_gauge!(PARTITIONS, Unit::Count, "Partitions the shard hosts.");
 }
 
@@ -41,6 +47,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) checkpoint_partitions: Histogram,
     pub(crate) checkpoint_debt: Gauge,
     pub(crate) snapshots_installed: Counter,
+    pub(crate) snapshot_missing: Gauge,
     pub(crate) partitions: Gauge,
 }
 
@@ -58,6 +65,7 @@ impl ShardMetrics {
             checkpoint_partitions: histogram!(CHECKPOINT_PARTITIONS, "shard" => shard.clone()),
             checkpoint_debt: gauge!(CHECKPOINT_DEBT, "shard" => shard.clone()),
             snapshots_installed: counter!(SNAPSHOTS_INSTALLED, "shard" => shard.clone()),
+            snapshot_missing: gauge!(SNAPSHOT_MISSING, "shard" => shard.clone()),
             partitions: gauge!(PARTITIONS, "shard" => shard),
         }
     }

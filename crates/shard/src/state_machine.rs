@@ -24,7 +24,7 @@ use crate::groups::GroupTable;
 use crate::metrics::ShardMetrics;
 use crate::reply::{self, Outcome};
 use crate::row::{InvalidRow, PartitionRow, ShardRow};
-use crate::snapshot::{self, Receiver};
+use crate::snapshot::{self, Parking, Receiver, Staged};
 use crate::table::{Debt, PartitionTable, leader_epoch};
 
 pub(crate) use open_error::StateMachineOpenError;
@@ -61,6 +61,7 @@ pub struct ShardStateMachine {
     durable: AppliedState,
     /// Names of staged snapshots are not used twice.
     next_stage: AtomicU64,
+    parking: Parking,
 }
 
 /// A partition this shard hosts.
@@ -105,6 +106,7 @@ impl ShardStateMachine {
             garbage: shard_row.garbage.iter().copied().collect(),
             durable: shard_row.state(),
             next_stage: AtomicU64::new(0),
+            parking: Parking::default(),
         };
         machine.remove_garbage();
         machine.open_partitions()?;
@@ -337,6 +339,8 @@ impl StateMachine for ShardStateMachine {
 
     fn end_of_round(&mut self) {
         self.publish();
+        // Who follows the log again needs no rest of a snapshot.
+        drop(self.parking.take());
     }
 
     fn checkpoint(&mut self, state: AppliedState) -> Result<(), StateMachineError> {
@@ -356,7 +360,15 @@ impl StateMachine for ShardStateMachine {
         let have = self.have();
         let disk = Arc::clone(&self.env.partitions.disk);
         let dir = snapshot::stage_dir(&self.env.snapshot_dir, self.shard, stage);
-        let receiver = Receiver::create(disk, dir, &manifest, &have)
+        let staged = match self.parking.take() {
+            Some(staged) => Ok(staged),
+            None => Staged::create(disk, dir),
+        };
+        let staged =
+            staged.map_err(|error| failed("stage snapshot of shard", self.shard, error))?;
+        let parking = self.parking.clone();
+        let missing = self.env.metrics.snapshot_missing.clone();
+        let receiver = Receiver::create(staged, parking, missing, &manifest, have)
             .map_err(|error| failed("stage snapshot of shard", self.shard, error))?;
         Ok(Box::new(receiver))
     }

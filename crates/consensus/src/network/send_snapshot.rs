@@ -17,7 +17,7 @@ use crate::peers::Peers;
 use crate::snapshot;
 use crate::state_machine::{SnapshotCursor, SnapshotSource};
 use crate::type_config::{RaftVote, TypeConfig};
-use crate::{membership, transport, wire};
+use crate::{membership, metrics, transport, wire};
 
 /// Chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 4;
@@ -54,7 +54,7 @@ pub(super) async fn send(
     let installed = tokio::select! {
         biased;
         answer = next(&mut answers) => answer?,
-        sent = push_chunks(&parts, &offer.source, have) => {
+        sent = push_chunks(peers, &parts, &offer.source, have) => {
             sent?;
             next(&mut answers).await?
         }
@@ -99,16 +99,20 @@ async fn push(parts: &mpsc::Sender<proto::SnapshotPart>, next: Part) -> Result<(
 }
 
 async fn push_chunks(
+    peers: &Peers,
     parts: &mpsc::Sender<proto::SnapshotPart>,
     source: &Arc<dyn SnapshotSource>,
     have: Bytes,
 ) -> Result<(), String> {
     let mut cursor = SnapshotCursor::default();
+    let sent = metrics::snapshot_bytes("out");
     loop {
         let read = snapshot::read_chunk(source, &have, cursor).await;
         let (chunk, next) = read.map_err(|error| error.to_string())?;
         cursor = next;
         let Some(chunk) = chunk else { break };
+        peers.pace.admit(peers.clock(), chunk.len()).await;
+        sent.increment(u64::try_from(chunk.len()).expect("a length fits in u64"));
         quipu_failpoint::hit("consensus.snapshot.send.before");
         push(parts, Part::Chunk(chunk)).await?;
         quipu_failpoint::hit("consensus.snapshot.send.after");

@@ -13,7 +13,7 @@ use crate::group::Group;
 use crate::snapshot::{self, SnapshotData};
 use crate::state_machine::SnapshotReceiver;
 use crate::type_config::{RaftVote, TypeConfig};
-use crate::{membership, wire};
+use crate::{membership, metrics, wire};
 
 /// A larger manifest is refused: it is kept in memory until the snapshot is installed.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
@@ -99,9 +99,11 @@ impl Transfer {
         mut parts: Streaming<proto::SnapshotPart>,
     ) -> Result<Answer, Status> {
         let refused = |error: crate::StateMachineError| Status::aborted(error.to_string());
+        let received = metrics::snapshot_bytes("in");
         loop {
             match parts.message().await?.and_then(|part| part.part) {
                 Some(Part::Chunk(chunk)) => {
+                    received.increment(u64::try_from(chunk.len()).expect("a length fits in u64"));
                     let written = snapshot::write_chunk(self.receiver, chunk).await;
                     self.receiver = written.map_err(refused)?;
                 }

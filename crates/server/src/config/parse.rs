@@ -53,7 +53,10 @@ impl Config {
                 election_min: reader.duration("raft.election-min")?,
                 election_max: reader.duration("raft.election-max")?,
             },
-            limits: LimitsConfig { request_memory_bytes: reader.bytes("limits.request-memory")? },
+            limits: LimitsConfig {
+                request_memory_bytes: reader.bytes("limits.request-memory")?,
+                catch_up_rate: reader.bytes("limits.catch-up-rate")?,
+            },
             log: LogConfig {
                 format: reader.log_format("log.format")?,
                 filter: reader.log_filter("log.filter")?,

@@ -193,6 +193,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "Bytes of client requests held at once. When used up, connections are read no further.",
     },
     Setting {
+        key: "limits.catch-up-rate",
+        kind: Kind::Bytes { min: 64 << 10, max: 64 * GIB },
+        default: Some("100MiB"),
+        doc: "Bytes a node sends in a second, at most, to replicas that are far behind or new, all together. Live traffic is not counted.",
+    },
+    Setting {
         key: "log.format",
         kind: Kind::OneOf(&["auto", "text", "json"]),
         default: Some("auto"),

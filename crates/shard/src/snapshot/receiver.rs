@@ -1,49 +1,101 @@
 //! The follower's side: checks what comes and stages it.
 
 use std::any::Any;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use metrics::Gauge;
 use quipu_consensus::{SnapshotReceiver, StateMachineError};
-use quipu_disk::Disk;
-use quipu_types::Offset;
 use quipu_types::record::ValidatedBatch;
+use quipu_types::{Offset, PartitionId};
 
 use super::chunk::{InvalidChunk, Section, sections};
-use super::{Have, HaveRow, Manifest, Staged, first_missing};
+use super::stage::{Parking, Staged, StagedPartition};
+use super::{Have, HaveRow, Manifest, ManifestRow, first_missing};
 use crate::state_machine::failed;
 
-/// Receives one snapshot. Until it is installed, nothing refers to it; dropping it removes what
-/// was staged.
+/// Receives one snapshot. Until it is installed, nothing refers to it; dropped before, it leaves
+/// what was staged to the next.
 pub(crate) struct Receiver {
     pub(crate) manifest: Manifest,
-    pub(crate) staged: Staged,
+    /// There until it is installed.
+    staged: Option<Staged>,
+    parking: Parking,
     have_bytes: Bytes,
+    /// Records still to come.
+    missing: Gauge,
     /// The partition whose batches come now, by its place in the manifest.
     place: usize,
-    /// Per partition, the offset its next batch must hold.
-    next: Vec<Offset>,
+    /// Per partition, the offset its first batch had to hold, and the one its next must hold.
+    bounds: Vec<Bounds>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    first: Offset,
+    next: Offset,
 }
 
 impl Receiver {
-    /// Begins to receive the snapshot of `manifest`.
+    /// Begins to receive the snapshot of `manifest`, with what a broken transfer has staged.
     pub(crate) fn create(
-        disk: Arc<dyn Disk>,
-        dir: PathBuf,
+        mut staged: Staged,
+        parking: Parking,
+        missing: Gauge,
         manifest: &Bytes,
-        have: &[HaveRow],
+        have: Vec<HaveRow>,
     ) -> Result<Self, String> {
         let manifest = Manifest::decode(manifest).map_err(|error| error.to_string())?;
-        let have_bytes = Have::encode(have);
-        let have = Have::open(&have_bytes).expect("encoded just now");
-        let next = manifest.rows.iter().map(|row| first_missing(row, &have)).collect();
-        let staged = Staged::create(disk, dir).map_err(|error| error.to_string())?;
-        Ok(Self { manifest, staged, have_bytes, place: 0, next })
+        let own = Have::open(&Have::encode(&have)).expect("encoded just now");
+        staged.retain(|partition, staged| {
+            manifest.row(partition).is_some_and(|row| is_of_use(row, &own, staged))
+        });
+        let mut have: BTreeMap<PartitionId, HaveRow> =
+            have.into_iter().map(|row| (row.partition, row)).collect();
+        let mut bounds = Vec::with_capacity(manifest.rows.len());
+        let mut resumed = 0;
+        for row in &manifest.rows {
+            let first = first_missing(row, &own);
+            let mut next = first;
+            if let Some(staged) = staged.partition(row.partition) {
+                next = staged.end;
+                resumed += next.get() - first.get();
+                let (partition, opened) = (row.partition, row.opened);
+                have.insert(partition, HaveRow { partition, opened, high_watermark: next });
+            }
+            bounds.push(Bounds { first, next });
+        }
+        let rows: Vec<HaveRow> = have.into_values().collect();
+        let have_bytes = Have::encode(&rows);
+        let staged = Some(staged);
+        let receiver = Self { manifest, staged, parking, have_bytes, missing, place: 0, bounds };
+        let missing = receiver.tell_missing();
+        tracing::info!(resumed, missing, "records of a snapshot are here already, and to come");
+        Ok(receiver)
     }
 
-    /// Checks every batch of a section, and that it continues what came before.
-    fn check(&mut self, section: Section) -> Result<(), InvalidChunk> {
+    /// Tells how many records are still to come.
+    fn tell_missing(&self) -> u64 {
+        let rows = self.manifest.rows.iter().zip(&self.bounds);
+        let missing =
+            rows.map(|(row, bounds)| row.high_watermark.get().saturating_sub(bounds.next.get()));
+        let missing = missing.sum();
+        self.missing.set(float(missing));
+        missing
+    }
+
+    /// What is to be installed.
+    pub(crate) fn into_parts(mut self) -> (Manifest, Staged) {
+        let staged = self.staged.take().expect("it is taken once, here");
+        (std::mem::take(&mut self.manifest), staged)
+    }
+
+    fn staged(&mut self) -> &mut Staged {
+        self.staged.as_mut().expect("it is there until the receiver is taken apart")
+    }
+
+    /// Checks every batch of a section, and that it continues what came before. Gives its place.
+    fn check(&mut self, section: &Section) -> Result<usize, InvalidChunk> {
         let place = usize::try_from(section.place).unwrap_or(usize::MAX);
         if place < self.place || place >= self.manifest.rows.len() {
             return Err(InvalidChunk::new("partitions are out of order"));
@@ -51,24 +103,25 @@ impl Receiver {
         self.check_complete(place)?;
         self.place = place;
         let end_of_view = self.manifest.rows[place].high_watermark;
-        let mut batches = section.batches;
+        let mut batches = section.batches.clone();
         while !batches.is_empty() {
             let batch = ValidatedBatch::split_first(&mut batches)
                 .map_err(|error| InvalidChunk::new(error.to_string()))?;
             let base = batch.header().base_offset;
             let end = base.plus(u64::from(batch.record_count()));
-            let next = &mut self.next[place];
+            let next = &mut self.bounds[place].next;
             if base > *next || end <= *next || end > end_of_view {
                 return Err(InvalidChunk::new(format!("batch at {base} is out of order")));
             }
             *next = end;
         }
-        Ok(())
+        Ok(place)
     }
 
     /// Checks that nothing is missing of the partitions before `place`.
     fn check_complete(&self, place: usize) -> Result<(), InvalidChunk> {
-        for (row, next) in self.manifest.rows.iter().zip(&self.next).take(place).skip(self.place) {
+        let rows = self.manifest.rows.iter().zip(&self.bounds).take(place).skip(self.place);
+        for (row, Bounds { next, .. }) in rows {
             if *next < row.high_watermark {
                 let (partition, end) = (row.partition, row.high_watermark);
                 let reason =
@@ -88,18 +141,47 @@ impl SnapshotReceiver for Receiver {
     fn write(&mut self, chunk: Bytes) -> Result<(), StateMachineError> {
         let refuse = |error| failed("receive", "snapshot", error);
         for section in sections(&chunk).map_err(refuse)? {
-            self.check(section).map_err(refuse)?;
+            let place = self.check(&section).map_err(refuse)?;
+            let Bounds { first, next } = self.bounds[place];
+            let (partition, opened) =
+                (self.manifest.rows[place].partition, self.manifest.rows[place].opened);
+            let begin = StagedPartition::new(opened, first);
+            self.staged()
+                .push(partition, begin, &section.batches, next)
+                .map_err(|error| failed("stage", "snapshot", error))?;
         }
-        self.staged.push(&chunk).map_err(|error| failed("stage", "snapshot", error))
+        self.tell_missing();
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), StateMachineError> {
         self.check_complete(self.manifest.rows.len())
             .map_err(|error| failed("receive", "snapshot", error))?;
-        self.staged.flush().map_err(|error| failed("flush", "staged snapshot", error))
+        self.staged().flush().map_err(|error| failed("flush", "staged snapshot", error))
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.missing.set(0.0);
+        if let Some(staged) = self.staged.take() {
+            self.parking.put(staged);
+        }
+    }
+}
+
+/// Whether staged batches are the beginning of what is missing of a partition.
+fn is_of_use(row: &ManifestRow, own: &Have, staged: &StagedPartition) -> bool {
+    staged.opened == row.opened
+        && staged.from == first_missing(row, own)
+        && staged.end <= row.high_watermark
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn float(number: u64) -> f64 {
+    number as f64
 }

@@ -1,26 +1,49 @@
-//! Where a snapshot waits until it is complete.
+//! Where a snapshot waits until it is complete, and what a broken transfer left waits for the next.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use quipu_disk::{Disk, DiskFile, OpenMode};
 use quipu_types::record::ValidatedBatch;
+use quipu_types::{LogIndex, Offset, PartitionId};
 
-use super::chunk::{InvalidChunk, Section, sections};
+use super::chunk::InvalidChunk;
 
-/// The only file of a stage: chunks, each behind its length.
-const FILE: &str = "chunks";
+/// The only file of a stage: batches, each with its own checksum.
+const FILE: &str = "batches";
 
-/// A directory with the chunks of one snapshot. Nothing refers to it but the receiver in memory:
-/// after a crash it is garbage.
+/// A directory with the batches of one snapshot. Nothing refers to it but memory: after a crash it
+/// is garbage.
 #[derive(Debug)]
 pub(crate) struct Staged {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     file: Box<dyn DiskFile>,
     end: u64,
+    partitions: BTreeMap<PartitionId, StagedPartition>,
+}
+
+/// What is staged of a partition: whole batches without a hole.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedPartition {
+    /// The entry that opened it: tells its lives apart.
+    pub(crate) opened: LogIndex,
+    /// The offset that was missing when its first batch came.
+    pub(crate) from: Offset,
+    /// The offset after its last batch.
+    pub(crate) end: Offset,
+    /// Where its batches lie in the file: place and bytes.
+    pieces: Vec<(u64, u32)>,
+}
+
+impl StagedPartition {
+    /// Begins where `from` is missing.
+    pub(crate) const fn new(opened: LogIndex, from: Offset) -> Self {
+        Self { opened, from, end: from, pieces: Vec::new() }
+    }
 }
 
 impl Staged {
@@ -28,17 +51,35 @@ impl Staged {
     pub(crate) fn create(disk: Arc<dyn Disk>, dir: PathBuf) -> io::Result<Self> {
         disk.create_dir_all(&dir)?;
         let file = disk.open(&dir.join(FILE), OpenMode::CreateNew)?;
-        Ok(Self { disk, dir, file, end: 0 })
+        Ok(Self { disk, dir, file, end: 0, partitions: BTreeMap::new() })
     }
 
-    /// Adds a chunk.
-    pub(crate) fn push(&mut self, chunk: &Bytes) -> io::Result<()> {
-        let length = u32::try_from(chunk.len()).map_err(io::Error::other)?;
-        self.file.write_all_at(&length.to_be_bytes(), self.end)?;
-        self.file.write_all_at(chunk, self.end + 4)?;
+    /// Adds batches that continue a partition's, up to `end`.
+    pub(crate) fn push(
+        &mut self,
+        partition: PartitionId,
+        begin: StagedPartition,
+        batches: &Bytes,
+        end: Offset,
+    ) -> io::Result<()> {
+        let length = u32::try_from(batches.len()).map_err(io::Error::other)?;
+        self.file.write_all_at(batches, self.end)?;
         quipu_failpoint::hit("shard.stage.write.after");
-        self.end += 4 + u64::from(length);
+        let staged = self.partitions.entry(partition).or_insert(begin);
+        staged.pieces.push((self.end, length));
+        staged.end = end;
+        self.end += u64::from(length);
         Ok(())
+    }
+
+    /// What is staged of a partition.
+    pub(crate) fn partition(&self, partition: PartitionId) -> Option<&StagedPartition> {
+        self.partitions.get(&partition)
+    }
+
+    /// Forgets the partitions that are of no use; their bytes stay until the stage goes.
+    pub(crate) fn retain(&mut self, is_of_use: impl Fn(PartitionId, &StagedPartition) -> bool) {
+        self.partitions.retain(|partition, staged| is_of_use(*partition, staged));
     }
 
     /// Makes it durable: what is installed from it may be read back after the page cache gave
@@ -52,9 +93,9 @@ impl Staged {
         Ok(())
     }
 
-    /// Reads it from the beginning.
+    /// Reads it, partition by partition.
     pub(crate) fn reader(&self) -> StageReader<'_> {
-        StageReader { staged: self, at: 0, sections: Vec::new().into_iter(), section: None }
+        StageReader { staged: self, partition: None, next: 0, batches: Bytes::new(), read: 0 }
     }
 }
 
@@ -69,12 +110,32 @@ impl Drop for Staged {
     }
 }
 
-/// Reads the batches of a stage in order, partition by partition.
+/// Keeps what a broken transfer has staged, for the one that comes after it: committed batches are
+/// the same, whoever sends them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parking(Arc<Mutex<Option<Staged>>>);
+
+impl Parking {
+    /// What the last broken transfer left.
+    pub(crate) fn take(&self) -> Option<Staged> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn put(&self, staged: Staged) {
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(staged);
+        drop(before);
+    }
+}
+
+/// Reads the batches of a stage, each partition's in order.
 pub(crate) struct StageReader<'a> {
     staged: &'a Staged,
-    at: u64,
-    sections: std::vec::IntoIter<Section>,
-    section: Option<Section>,
+    partition: Option<PartitionId>,
+    /// The piece of the partition that comes next.
+    next: usize,
+    batches: Bytes,
+    /// Pieces read, of all partitions.
+    read: usize,
 }
 
 /// Why a stage cannot be read back.
@@ -87,48 +148,34 @@ pub(crate) enum StageError {
 }
 
 impl StageReader<'_> {
-    /// The next batch, if it belongs to the partition at `place` of the manifest.
-    pub(crate) fn next_of(&mut self, place: u32) -> Result<Option<ValidatedBatch>, StageError> {
-        self.fill()?;
-        let Some(section) = self.section.as_mut().filter(|section| section.place == place) else {
-            return Ok(None);
-        };
-        let batch = ValidatedBatch::split_first(&mut section.batches)
+    /// The next batch of a partition.
+    pub(crate) fn next_of(
+        &mut self,
+        partition: PartitionId,
+    ) -> Result<Option<ValidatedBatch>, StageError> {
+        if self.partition != Some(partition) {
+            assert!(self.batches.is_empty(), "a partition is read to its end");
+            (self.partition, self.next) = (Some(partition), 0);
+        }
+        while self.batches.is_empty() {
+            let staged = self.staged.partition(partition);
+            let Some(&(at, length)) = staged.and_then(|it| it.pieces.get(self.next)) else {
+                return Ok(None);
+            };
+            let mut bytes = BytesMut::zeroed(usize::try_from(length).map_err(io::Error::other)?);
+            self.staged.file.read_exact_at(&mut bytes, at)?;
+            self.batches = bytes.freeze();
+            self.next += 1;
+            self.read += 1;
+        }
+        let batch = ValidatedBatch::split_first(&mut self.batches)
             .map_err(|error| InvalidChunk::new(error.to_string()))?;
         Ok(Some(batch))
     }
 
     /// Whether every batch was read.
-    pub(crate) fn is_at_end(&mut self) -> Result<bool, StageError> {
-        self.fill()?;
-        Ok(self.section.is_none())
-    }
-
-    /// Moves to the next section that has batches left.
-    fn fill(&mut self) -> Result<(), StageError> {
-        while self.section.as_ref().is_none_or(|section| section.batches.is_empty()) {
-            self.section = self.sections.next();
-            if self.section.is_none() {
-                let Some(chunk) = self.read_chunk()? else { return Ok(()) };
-                self.sections = sections(&chunk)?.into_iter();
-            }
-        }
-        Ok(())
-    }
-
-    fn read_chunk(&mut self) -> Result<Option<Bytes>, StageError> {
-        if self.at >= self.staged.end {
-            return Ok(None);
-        }
-        let mut length = [0; 4];
-        self.staged.file.read_exact_at(&mut length, self.at)?;
-        let length = u32::from_be_bytes(length);
-        if self.at + 4 + u64::from(length) > self.staged.end {
-            return Err(InvalidChunk::new("length").into());
-        }
-        let mut chunk = BytesMut::zeroed(usize::try_from(length).map_err(io::Error::other)?);
-        self.staged.file.read_exact_at(&mut chunk, self.at + 4)?;
-        self.at += 4 + u64::from(length);
-        Ok(Some(chunk.freeze()))
+    pub(crate) fn is_at_end(&self) -> bool {
+        let all: usize = self.staged.partitions.values().map(|it| it.pieces.len()).sum();
+        self.batches.is_empty() && self.read == all
     }
 }

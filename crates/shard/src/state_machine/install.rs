@@ -51,7 +51,7 @@ impl ShardStateMachine {
         receiver: Receiver,
     ) -> Result<(), StateMachineError> {
         self.publish();
-        let Receiver { manifest, staged, .. } = receiver;
+        let (manifest, staged) = receiver.into_parts();
         let mut groups = Groups::import(&manifest.groups)
             .map_err(|error| failed("install snapshot of", self.shard, error))?;
         if quipu_failpoint::is_planted("plant.groups.not-in-snapshot") {
@@ -59,12 +59,13 @@ impl ShardStateMachine {
         }
         self.drop_strangers(&manifest);
         let mut reader = staged.reader();
-        for (place, row) in (0_u32..).zip(&manifest.rows) {
-            self.install_partition(place, row, &mut reader)?;
+        for row in &manifest.rows {
+            self.install_partition(row, &mut reader)?;
         }
-        let is_at_end =
-            reader.is_at_end().map_err(|error| failed("install snapshot of", self.shard, error))?;
-        assert!(is_at_end, "the receiver let in only batches of partitions in the manifest");
+        assert!(
+            reader.is_at_end(),
+            "the receiver let in only batches of partitions in the manifest"
+        );
         quipu_failpoint::hit("shard.install.partitions-filled");
         self.env.groups.write(|table| table.replace(groups));
         self.is_group_touched = true;
@@ -93,7 +94,6 @@ impl ShardStateMachine {
 
     pub(super) fn install_partition(
         &mut self,
-        place: u32,
         row: &ManifestRow,
         reader: &mut StageReader<'_>,
     ) -> Result<(), StateMachineError> {
@@ -108,7 +108,7 @@ impl ShardStateMachine {
         let state = PartitionCheckpoint::decode(&row.state)
             .map_err(|error| failed("install partition", id, error))?;
         let has = hosted.partition.progress().high_watermark();
-        let mut batches = std::iter::from_fn(|| next_missing(reader, place, has).transpose());
+        let mut batches = std::iter::from_fn(|| next_missing(reader, id, has).transpose());
         hosted
             .partition
             .install(state, &mut batches)
@@ -123,12 +123,12 @@ impl ShardStateMachine {
 /// what it has.
 fn next_missing(
     reader: &mut StageReader<'_>,
-    place: u32,
+    partition: PartitionId,
     has: quipu_types::Offset,
 ) -> Result<Option<ValidatedBatch>, StateMachineError> {
     loop {
         let next =
-            reader.next_of(place).map_err(|error| failed("read", "staged snapshot", error))?;
+            reader.next_of(partition).map_err(|error| failed("read", "staged snapshot", error))?;
         match next {
             Some(batch) if batch.header().base_offset < has => {}
             next => return Ok(next),
