@@ -87,7 +87,9 @@ pub enum Command {
     Cluster(ClusterVerb),
     /// Looks for what is wrong with a cluster, or with a stopped node's directory, and says what to
     /// do; exit code 1 when it finds something.
-    #[command(after_help = "Examples:\n  quipu doctor\n  quipu doctor --dir /var/lib/quipu -o json")]
+    #[command(
+        after_help = "Examples:\n  quipu doctor\n  quipu doctor --dir /var/lib/quipu -o json"
+    )]
     Doctor(DoctorArgs),
     /// Lists nodes, and has them rest or leave.
     #[command(subcommand)]

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
-use quipu_client::{Admin, Client};
+use quipu_client::Admin;
 use serde::Serialize;
 
 use super::plan::{Change, Plan, Planned, Refused, Step, plan};
@@ -65,15 +65,10 @@ struct Item<'a> {
 }
 
 /// Makes the cluster as the file declares it.
-pub(super) async fn apply(
-    global: &Global,
-    client: &Client,
-    args: &ApplyArgs,
-) -> anyhow::Result<()> {
-    let admin = client.admin();
+pub(super) async fn apply(global: &Global, admin: &Admin, args: &ApplyArgs) -> anyhow::Result<()> {
     let topology = Topology::parse(&read(&args.file)?)
         .map_err(|error| Failure::usage(format!("{}: {error}", args.file.display())))?;
-    let plan = plan(&admin, &topology, args.prune).await?;
+    let plan = plan(admin, &topology, args.prune).await?;
     if global.output != Format::Json {
         show(&plan)?;
     }
@@ -91,7 +86,7 @@ pub(super) async fn apply(
         return Ok(());
     }
     confirm("apply", args.yes, &consequence(&plan))?;
-    let results = make(&admin, &plan).await;
+    let results = make(admin, &plan).await;
     report(global, args, &plan, &results)?;
     let done = results.iter().filter(|result| matches!(result, Outcome::Done)).count();
     if done == results.len() {
@@ -127,7 +122,9 @@ fn show(plan: &Plan) -> anyhow::Result<()> {
     }
     if plan.others > 0 {
         let count = plan.others;
-        output::note(&format!("{count} topics and policies are not in the file and stay (--prune)"));
+        output::note(&format!(
+            "{count} topics and policies are not in the file and stay (--prune)"
+        ));
     }
     Ok(())
 }

@@ -216,8 +216,8 @@ fn creation(new: NewTopic, made: &TopicDescription) -> Planned {
     let mut after = own_settings(made);
     after.retain(|key, _| new.config.contains_key(key));
     let mut details = vec![
-        detail("partitions", None, Some(new.partitions.max(1))),
-        detail("replication", None, Some(made.replication)),
+        detail("partitions", None::<u32>, Some(new.partitions.max(1))),
+        detail("replication", None::<u32>, Some(made.replication)),
     ];
     details.extend(differences(&BTreeMap::new(), &after));
     let change = Change { kind: TOPIC, name: new.name.clone(), action: "create", details };
@@ -257,21 +257,17 @@ fn deletion(kind: &'static str, name: &str, step: fn(String) -> Step) -> Planned
 }
 
 /// In order of key.
-fn differences(
-    before: &BTreeMap<String, String>,
-    after: &BTreeMap<String, String>,
-) -> Vec<Detail> {
+fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<Detail> {
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differ = keys.into_iter().filter(|key| before.get(*key) != after.get(*key));
     differ.map(|key| detail(key, before.get(key), after.get(key))).collect()
 }
 
 fn detail(key: &str, before: Option<impl ToString>, after: Option<impl ToString>) -> Detail {
-    let text = |value: Option<String>| value;
     Detail {
         key: key.to_owned(),
-        before: text(before.map(|value| value.to_string())),
-        after: text(after.map(|value| value.to_string())),
+        before: before.map(|value| value.to_string()),
+        after: after.map(|value| value.to_string()),
     }
 }
 

@@ -189,7 +189,8 @@ policies:
 
     #[test]
     fn awkward_texts_come_back_as_they_were() {
-        let values = ["*", "yes", "1", "0x1", "1e3", "null", "~", "a: b", "# c", "", " d ", "'\"\n"];
+        let values =
+            ["*", "yes", "1", "0x1", "1e3", "null", "~", "a: b", "# c", "", " d ", "'\"\n"];
         let config = values.iter().map(|value| (format!("k-{value}"), (*value).to_owned()));
         let policy = PolicySpec { pattern: "*".to_owned(), config: config.collect() };
         let api_version = API_VERSION.to_owned();
