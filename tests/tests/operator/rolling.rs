@@ -26,7 +26,9 @@ struct Local {
 impl Drop for Local {
     fn drop(&mut self) {
         for pid in &self.pids {
-            let _ = quipu_testkit::signal::send(*pid, rustix::process::Signal::KILL);
+            let pid = i32::try_from(*pid).ok().and_then(rustix::process::Pid::from_raw);
+            let _ =
+                pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
         }
     }
 }
