@@ -45,7 +45,7 @@ impl Bench {
     async fn apply(&self, text: &str, flags: &[&str]) -> Result<Ended> {
         std::fs::write(self.file(), text)?;
         let words = ["cluster", "apply", "-f", "topology.yaml", "-o", "json"];
-        self.operator.run(&[&words, flags].concat()).await
+        self.operator.run(&[&words[..], flags].concat()).await
     }
 
     /// Names of topics with their partitions.

@@ -81,11 +81,14 @@ pub(super) enum InvalidTopology {
 
 impl From<serde_saphyr::Error> for InvalidTopology {
     fn from(error: serde_saphyr::Error) -> Self {
-        let at = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
-        // Without the excerpt: one line, as every other error.
+        let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
+        let at = at.unwrap_or_default();
+        // Without the excerpt: one line, as every other error. The place comes first, and once.
         let reason = error.without_snippet().to_string();
-        let reason = reason.lines().next().unwrap_or_default().to_owned();
-        Self::Syntax { at: at.unwrap_or_default(), reason }
+        let reason = reason.lines().next().unwrap_or_default();
+        let reason = reason.strip_suffix(&format!(" at {at}")).unwrap_or(reason).to_owned();
+        let at = if at.is_empty() { at } else { format!("{at}: ") };
+        Self::Syntax { at, reason }
     }
 }
 

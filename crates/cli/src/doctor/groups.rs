@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use futures::StreamExt;
 use quipu_client::{Admin, GroupDescription};
 
 use super::finding::{Finding, Severity};
+
+/// Groups asked for at once.
+const AT_ONCE: usize = 16;
 
 /// A group at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,10 +38,13 @@ pub(super) async fn look(admin: &Admin) -> quipu_client::Result<BTreeMap<String,
         Err(error) if error.is_unavailable() => return Ok(BTreeMap::new()),
         Err(error) => return Err(error),
     };
+    let mut described = futures::stream::iter(listed)
+        .map(|group| async move { (admin.describe_group(&group.group).await, group.group) })
+        .buffer_unordered(AT_ONCE);
     let mut looks = BTreeMap::new();
-    for group in listed {
-        match admin.describe_group(&group.group).await {
-            Ok(described) => drop(looks.insert(group.group, GroupLook::of(&described))),
+    while let Some((described, name)) = described.next().await {
+        match described {
+            Ok(described) => drop(looks.insert(name, GroupLook::of(&described))),
             Err(error) if error.is_not_found() || error.is_unavailable() => {}
             Err(error) => return Err(error),
         }

@@ -50,7 +50,8 @@ impl VersionFile {
     pub(super) fn new(node: NodeId, directory: DirectoryId, start: StartId) -> Self {
         Self {
             format: FORMAT,
-            level: FormatLevel::FIRST,
+            // Nothing is there yet that an older level could be needed for.
+            level: level::own().min,
             node,
             directory,
             incarnation: Incarnation::new(1),
