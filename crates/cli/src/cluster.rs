@@ -31,9 +31,11 @@ pub(crate) fn run(global: &Global, verb: ClusterVerb) -> anyhow::Result<()> {
                 rebalance(global, &admin().await?, at_once, no_wait, yes).await
             }
             ClusterVerb::Export(args) => apply::export(global, &admin().await?, &args).await,
-            ClusterVerb::Apply(args) => apply::apply(global, &admin().await?, &args).await,
+            ClusterVerb::Apply(args) => {
+                Box::pin(apply::apply(global, &admin().await?, &args)).await
+            }
             ClusterVerb::Upgrade(verb) => upgrade::run(global, &admin().await?, verb).await,
-            ClusterVerb::RollingRestart(args) => local::rolling_restart(&args).await,
+            ClusterVerb::RollingRestart(args) => Box::pin(local::rolling_restart(&args)).await,
         }
     })
 }

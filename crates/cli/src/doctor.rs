@@ -24,7 +24,7 @@ use finding::{Finding, Severity};
 pub(crate) fn run(global: &Global, args: &DoctorArgs) -> anyhow::Result<()> {
     let findings = match &args.dir {
         Some(dir) => data_dir::examine(dir)?,
-        None => connect::block_on(examine(global, args))?,
+        None => connect::block_on(Box::pin(examine(global, args)))?,
     };
     report::print(global, &findings)?;
     let count = findings.iter().filter(|finding| finding.severity != Severity::Note).count();
