@@ -5,12 +5,14 @@ use std::sync::Arc;
 use quipu_metadata::{Image, NodeState, TopicRecord};
 use quipu_runtime::Deadline;
 use quipu_types::{
-    ClusterId, LogIndex, MetadataVersion, NodeId, PartitionId, ShardId, Term, TopicId,
+    ClusterId, FormatLevel, LevelRange, LogIndex, MetadataVersion, NodeId, PartitionId, ShardId,
+    Term, TopicId,
 };
 
 use crate::Broker;
 use crate::error::RouteError;
 use crate::nodes::MoveView;
+use crate::storage_guard::Full;
 use crate::topics::LookupError;
 
 /// What a client routes by.
@@ -41,6 +43,8 @@ pub struct NodeView {
     pub is_alive: bool,
     /// Its release.
     pub version: String,
+    /// The format levels it reads and writes, as of its last start.
+    pub levels: LevelRange,
     /// What it is there for.
     pub state: NodeState,
 }
@@ -118,6 +122,12 @@ pub struct ClusterDescription {
     pub planned: Vec<MoveView>,
     /// Nodes that were removed.
     pub removed: Vec<NodeId>,
+    /// The format level the cluster is finalized at.
+    pub level: FormatLevel,
+    /// The answering node's clock, milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Why the answering node takes no writes, if it takes none.
+    pub full: Option<Full>,
 }
 
 /// One shard for people.
@@ -197,6 +207,9 @@ impl Broker {
             problems: self.survey(&image).problems(),
             planned: self.planned_moves(),
             removed: image.removed.keys().copied().collect(),
+            level: image.level,
+            wall_ms: self.inner.clock.wall_ms(),
+            full: self.inner.storage.full(),
         }
     }
 
@@ -227,6 +240,7 @@ impl Broker {
             rack: record.rack.clone(),
             is_alive: *node == self.inner.node || self.inner.consensus.is_alive(*node),
             version: record.version.clone(),
+            levels: record.levels,
             state: record.state,
         };
         image.nodes.iter().map(view).collect()

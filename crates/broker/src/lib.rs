@@ -25,6 +25,7 @@ mod freshness;
 pub mod health;
 mod host;
 pub mod init_producer;
+pub mod levels;
 pub mod list_offsets;
 mod long_poll;
 pub mod metrics;

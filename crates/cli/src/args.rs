@@ -1,8 +1,14 @@
 //! The command line: verbs, flags and their help.
 
+mod cluster;
+mod doctor;
+
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub use cluster::{ApplyArgs, ClusterVerb, ExportArgs, FinalizeArgs, RollingArgs, UpgradeVerb};
+pub use doctor::DoctorArgs;
 
 /// What `--version` says: whether this build may be bent is part of it.
 const VERSION: &str = if quipu_failpoint::IS_BUILT_IN {
@@ -76,9 +82,15 @@ pub enum Command {
     /// Shows consumer groups, their lag, and moves their positions.
     #[command(subcommand)]
     Group(GroupVerb),
-    /// Shows the cluster, and gives every node its share.
+    /// Shows the cluster, declares what is in it, upgrades it, and gives every node its share.
     #[command(subcommand)]
     Cluster(ClusterVerb),
+    /// Looks for what is wrong with a cluster, or with a stopped node's directory, and says what to
+    /// do; exit code 1 when it finds something.
+    #[command(
+        after_help = "Examples:\n  quipu doctor\n  quipu doctor --dir /var/lib/quipu -o json"
+    )]
+    Doctor(DoctorArgs),
     /// Lists nodes, and has them rest or leave.
     #[command(subcommand)]
     Node(NodeVerb),
@@ -404,35 +416,6 @@ pub enum PolicyVerb {
         /// Show what would go, change nothing.
         #[arg(long)]
         dry_run: bool,
-    },
-}
-
-/// `quipu cluster …`.
-#[derive(Debug, Subcommand)]
-pub enum ClusterVerb {
-    /// Shows nodes and shards.
-    Info,
-    /// Says whether all is well and what is not; exit code 1 when it is not.
-    Health,
-    /// Moves replicas and leaderships until every node has its share: after nodes joined.
-    #[command(after_help = "Examples:\n  quipu cluster rebalance --dry-run\n  \
-        quipu cluster rebalance --at-once 4 --yes\n  quipu cluster rebalance --cancel")]
-    Rebalance {
-        /// Show the plan, change nothing.
-        #[arg(long)]
-        dry_run: bool,
-        /// Drop what is planned; moves that have begun go on to their end.
-        #[arg(long, conflicts_with_all = ["dry_run", "at_once"])]
-        cancel: bool,
-        /// Moves under way at once; two by default.
-        #[arg(long, default_value_t = 0, value_name = "MOVES")]
-        at_once: u32,
-        /// Return once the plan is accepted.
-        #[arg(long)]
-        no_wait: bool,
-        /// Do not ask.
-        #[arg(long, short)]
-        yes: bool,
     },
 }
 

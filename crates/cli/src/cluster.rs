@@ -1,44 +1,66 @@
-//! `quipu cluster`: what the cluster looks like, and whether all is well.
+//! `quipu cluster`: what the cluster looks like, whether all is well, what it is to hold, and how
+//! it is upgraded.
+
+mod apply;
+mod plan;
+mod topology;
+mod upgrade;
 
 use crate::args::{ClusterVerb, Format, Global};
 use crate::exit::{FAILED, Failure};
 use crate::topic::confirm;
-use crate::{connect, output, waiting};
-use quipu_client::{ClusterDescription, ReplicaMove};
+use crate::{connect, local, output, waiting};
+use quipu_client::{Admin, ClusterDescription, ReplicaMove};
 
 /// Runs the verb.
 pub(crate) fn run(global: &Global, verb: ClusterVerb) -> anyhow::Result<()> {
+    let admin = async || anyhow::Ok(connect::client(global).await?.admin());
     connect::block_on(async {
-        let admin = connect::client(global).await?.admin();
         match verb {
-            ClusterVerb::Info => info(global, &admin.describe_cluster().await?),
-            ClusterVerb::Health => health(global, &admin.describe_cluster().await?),
+            ClusterVerb::Info => info(global, &admin().await?.describe_cluster().await?),
+            ClusterVerb::Health => health(global, &admin().await?.describe_cluster().await?),
             ClusterVerb::Rebalance { dry_run: true, .. } => {
-                show_moves(global, &admin.preview_rebalance().await?)
+                show_moves(global, &admin().await?.preview_rebalance().await?)
             }
             ClusterVerb::Rebalance { cancel: true, .. } => {
-                let dropped = admin.cancel_moves().await?;
+                let dropped = admin().await?.cancel_moves().await?;
                 output::note(&format!("{} planned moves are dropped", dropped.len()));
                 show_moves(global, &dropped)
             }
             ClusterVerb::Rebalance { at_once, no_wait, yes, .. } => {
-                let preview = admin.preview_rebalance().await?;
-                if preview.is_empty() {
-                    output::note("every node has its share: nothing to move");
-                    return Ok(());
-                }
-                if !yes {
-                    show_moves(global, &preview)?;
-                }
-                confirm("rebalance", yes, "moves the replicas of these shards")?;
-                let moves = admin.rebalance(at_once).await?;
-                if yes {
-                    show_moves(global, &moves)?;
-                }
-                if no_wait { Ok(()) } else { waiting::for_moves(&admin).await }
+                rebalance(global, &admin().await?, at_once, no_wait, yes).await
             }
+            ClusterVerb::Export(args) => apply::export(global, &admin().await?, &args).await,
+            ClusterVerb::Apply(args) => {
+                Box::pin(apply::apply(global, &admin().await?, &args)).await
+            }
+            ClusterVerb::Upgrade(verb) => upgrade::run(global, &admin().await?, verb).await,
+            ClusterVerb::RollingRestart(args) => Box::pin(local::rolling_restart(&args)).await,
         }
     })
+}
+
+async fn rebalance(
+    global: &Global,
+    admin: &Admin,
+    at_once: u32,
+    no_wait: bool,
+    yes: bool,
+) -> anyhow::Result<()> {
+    let preview = admin.preview_rebalance().await?;
+    if preview.is_empty() {
+        output::note("every node has its share: nothing to move");
+        return Ok(());
+    }
+    if !yes {
+        show_moves(global, &preview)?;
+    }
+    confirm("rebalance", yes, "moves the replicas of these shards")?;
+    let moves = admin.rebalance(at_once).await?;
+    if yes {
+        show_moves(global, &moves)?;
+    }
+    if no_wait { Ok(()) } else { waiting::for_moves(admin).await }
 }
 
 fn show_moves(global: &Global, moves: &[ReplicaMove]) -> anyhow::Result<()> {

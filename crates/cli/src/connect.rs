@@ -29,7 +29,11 @@ pub(crate) async fn client(global: &Global) -> anyhow::Result<Client> {
     to(&context::servers(global)?).await
 }
 
-async fn to(servers: &str) -> anyhow::Result<Client> {
+/// Connects to the cluster at these addresses.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn to(servers: &str) -> anyhow::Result<Client> {
     Ok(Client::builder(servers).service("quipu-cli").connect().await?)
 }
 

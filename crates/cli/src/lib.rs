@@ -14,6 +14,7 @@ mod config;
 mod connect;
 mod context;
 mod dev;
+mod doctor;
 mod errors;
 pub mod exit;
 mod failpoints;
@@ -47,6 +48,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Policy(verb) => policy::run(&global, verb),
         Command::Group(verb) => group::run(&global, verb),
         Command::Cluster(verb) => cluster::run(&global, verb),
+        Command::Doctor(args) => doctor::run(&global, &args),
         Command::Node(verb) => node::run(&global, verb),
         Command::Shard(verb) => shard::run(&global, verb),
         Command::Pub(args) => publish::run(&global, args),

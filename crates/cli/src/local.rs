@@ -2,6 +2,7 @@
 
 mod layout;
 mod process;
+mod rolling;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::args::{Format, Global, LocalNode, LocalVerb};
 use crate::exit::{CONFLICT, Failure, NOT_FOUND};
 use crate::{connect, context, output};
 use layout::{Layout, Node};
+pub(crate) use rolling::restart as rolling_restart;
 
 /// How long a node may take to serve.
 const READY_WAIT: Duration = Duration::from_secs(60);

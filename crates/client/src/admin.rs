@@ -13,6 +13,7 @@ use crate::{Error, Result};
 mod add_partitions;
 mod describe;
 mod groups;
+mod levels;
 mod nodes;
 pub(crate) mod offsets;
 mod policies;
@@ -21,9 +22,10 @@ mod request;
 pub use add_partitions::GrownTopic;
 pub use describe::{
     ClusterDescription, ConfigEntry, NodeDescription, PartitionChecksum, PartitionDescription,
-    ShardDescription, TopicDescription,
+    ShardDescription, StorageFull, TopicDescription,
 };
 pub use groups::{Group, GroupDescription, GroupMember, GroupOffset, GroupPartition};
+pub use levels::FinalizedLevel;
 pub use nodes::{NodeChange, ReplicaMove};
 pub use offsets::{OffsetAt, OffsetFound};
 pub use policies::Policy;

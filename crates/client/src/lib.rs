@@ -56,10 +56,10 @@ mod tasks;
 
 pub use address::{Bootstrap, InvalidBootstrap};
 pub use admin::{
-    Admin, ClusterDescription, ConfigEntry, Group, GroupDescription, GroupMember, GroupOffset,
-    GroupPartition, GrownTopic, NewTopic, NodeChange, NodeDescription, OffsetAt, OffsetFound,
-    PartitionChecksum, PartitionDescription, Policy, ReplicaMove, ShardDescription, TopicChange,
-    TopicDescription,
+    Admin, ClusterDescription, ConfigEntry, FinalizedLevel, Group, GroupDescription, GroupMember,
+    GroupOffset, GroupPartition, GrownTopic, NewTopic, NodeChange, NodeDescription, OffsetAt,
+    OffsetFound, PartitionChecksum, PartitionDescription, Policy, ReplicaMove, ShardDescription,
+    StorageFull, TopicChange, TopicDescription,
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{

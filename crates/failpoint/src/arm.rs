@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{IS_BUILT_IN, PLANTS, POINTS, reach};
+use crate::{BENDS, IS_BUILT_IN, PLANTS, POINTS, reach};
 
 /// The variable that arms a node at its start.
 pub const VARIABLE: &str = "QUIPU_FAILPOINTS";
@@ -43,7 +43,7 @@ pub enum ArmError {
 
 /// Arms places: `name=action;name=action`.
 ///
-/// Actions are those of the crate `fail` (`return` makes a plant act, `off` ends it), and two
+/// Actions are those of the crate `fail` (`return` makes a plant or a bend act, `off` ends it), and two
 /// more: `crash` ends the process at once, `N*off->crash` lets N pass before. Nothing is armed
 /// when any of it is wrong.
 ///
@@ -79,7 +79,8 @@ fn read(is_built_in: bool, words: &str) -> Result<Vec<(&str, Action<'_>)>, ArmEr
 fn read_one(words: &str) -> Result<(&str, Action<'_>), ArmError> {
     let (name, action) =
         words.split_once('=').ok_or_else(|| ArmError::NotAnArming { words: words.to_owned() })?;
-    if !POINTS.contains(&name) && PLANTS.iter().all(|plant| plant.name != name) {
+    let is_plant = PLANTS.iter().any(|plant| plant.name == name);
+    if !is_plant && !POINTS.contains(&name) && !BENDS.contains(&name) {
         return Err(ArmError::Unknown { name: name.to_owned() });
     }
     Ok((name, read_action(name, action)?))

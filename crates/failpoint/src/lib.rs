@@ -6,21 +6,25 @@
 //! A *plant* is a defect put into the product on purpose: a suite that does not find it proves
 //! nothing.
 //!
-//! - Without the feature `failpoints` both cost nothing and cannot be armed. Releases are built so.
-//! - Every name stands in a table ([`POINTS`], [`PLANTS`]) and in the code; a test compares the two.
+//! A *bend* makes a node pass for another, for example for one of the next release.
+//!
+//! - Without the feature `failpoints` all cost nothing and cannot be armed. Releases are built so.
+//! - Every name stands in a table ([`POINTS`], [`PLANTS`], [`BENDS`]) and in the code; a test compares the two.
 //! - Names say room and edge: `journal.flush.before`.
 //! - Must not know: what happens at the places. It is the only door to the crate `fail`.
 //! - Start reading at [`hit`].
 
 mod arm;
+mod bends;
 mod plants;
 mod points;
 mod reach;
 
 pub use arm::{ArmError, VARIABLE, arm};
+pub use bends::BENDS;
 pub use plants::{Finder, Nodes, PLANTS, Plant};
 pub use points::POINTS;
-pub use reach::{hit, is_planted};
+pub use reach::{hit, is_bent, is_planted};
 
 /// Whether this build has failpoints.
 pub const IS_BUILT_IN: bool = cfg!(feature = "failpoints");

@@ -27,6 +27,13 @@ pub fn is_planted(plant: &str) -> bool {
     is_armed() && evaluate(plant)
 }
 
+/// Whether the node is to pass for another here.
+#[inline]
+#[must_use]
+pub fn is_bent(bend: &str) -> bool {
+    is_armed() && evaluate(bend)
+}
+
 #[inline]
 fn is_armed() -> bool {
     crate::IS_BUILT_IN && {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use quipu_failpoint::{PLANTS, POINTS};
+use quipu_failpoint::{BENDS, PLANTS, POINTS};
 
 /// How often each place is named in the product, by what it is called with.
 fn places(call: &str) -> BTreeMap<String, usize> {
@@ -40,6 +40,13 @@ fn every_point_is_in_the_code_once_and_every_place_in_the_table() {
         POINTS.iter().map(|point| ((*point).to_owned(), 1)).collect();
     assert_eq!(places("quipu_failpoint::hit(\""), once);
     assert!(POINTS.is_sorted() && POINTS.len() >= 30, "{} points", POINTS.len());
+}
+
+#[test]
+fn every_bend_is_in_the_code_and_every_place_in_the_table() {
+    let bent: Vec<String> = places("quipu_failpoint::is_bent(\"").into_keys().collect();
+    assert_eq!(bent, BENDS);
+    assert!(BENDS.iter().all(|name| name.starts_with("bend.")), "{BENDS:?}");
 }
 
 #[test]

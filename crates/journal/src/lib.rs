@@ -43,4 +43,5 @@ pub use error::{Damage, FlushFailed, OpenError, ReadError};
 pub use handle::{FlushCallback, GroupJournal, GroupState, JournalEntry};
 pub use journal::{Journal, OnFatal};
 pub use position::{JournalFileId, JournalPosition};
+pub use recovery::inspect;
 pub use report::{Ambiguity, Ambiguous, JournalStats, RecoveryReport};

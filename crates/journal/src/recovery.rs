@@ -44,7 +44,19 @@ pub(crate) struct Recovered {
 
 /// Reads the journal in `dir`. Safe to repeat: it adds nothing and removes nothing that counts.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, OpenError> {
-    let folder = Folder { disk, dir };
+    rebuild(&Folder { disk, dir, is_look: false })
+}
+
+/// What [`Journal::open`](crate::Journal::open) would find in `dir`. Changes nothing and needs no
+/// lock, so it may see a running journal half written.
+///
+/// # Errors
+/// What the journal would not be opened with.
+pub fn inspect(disk: &dyn Disk, dir: &Path) -> Result<RecoveryReport, OpenError> {
+    rebuild(&Folder { disk, dir, is_look: true }).map(|recovered| recovered.report)
+}
+
+fn rebuild(folder: &Folder<'_>) -> Result<Recovered, OpenError> {
     let ids = folder.list()?;
     let mut report = RecoveryReport::default();
     let mut replay = Replay::default();
@@ -93,6 +105,8 @@ fn complete(
 struct Folder<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
+    /// Nothing is written and nothing removed.
+    is_look: bool,
 }
 
 impl Folder<'_> {
@@ -108,7 +122,7 @@ impl Folder<'_> {
         for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
             if let Some(id) = JournalFileId::from_file_name(&entry.name) {
                 ids.push(id);
-            } else if entry.name.ends_with(".new") {
+            } else if entry.name.ends_with(".new") && !self.is_look {
                 let path = self.dir.join(&entry.name);
                 self.disk
                     .remove_file(&path)
@@ -245,7 +259,7 @@ impl Folder<'_> {
         durable: u64,
         end: u64,
     ) -> Result<(), OpenError> {
-        if durable >= end {
+        if durable >= end || self.is_look {
             return Ok(());
         }
         let path = self.path(id);

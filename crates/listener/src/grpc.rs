@@ -20,6 +20,7 @@ mod groups;
 mod health;
 mod init_producer;
 mod join;
+mod levels;
 mod list_offsets;
 mod memory;
 mod metadata;

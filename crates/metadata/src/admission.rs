@@ -127,6 +127,7 @@ mod tests {
             start: start(5),
             rack: String::new(),
             version: String::new(),
+            levels: quipu_types::LevelRange::default(),
             state: crate::image::NodeState::Active,
         };
         image.nodes.insert(NodeId::new(3), record);

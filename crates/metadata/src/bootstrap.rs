@@ -32,6 +32,7 @@ use crate::controller::Controller;
 use crate::error::MetadataError;
 use crate::handle::Metadata;
 use crate::identity::{Founder, Identity};
+use crate::level;
 use crate::replica::{Images, MetadataStateMachine};
 
 pub use error::BootstrapError;
@@ -134,6 +135,7 @@ impl Bootstrap {
         let identity = node.identity.clone();
         let noted = tokio::task::spawn_blocking(move || identity.note_registered());
         noted.await.map_err(|_| BootstrapError::Stopping)??;
+        level::spawn_keeper(node.identity.clone(), &metadata, &tasks);
         let fatal = tasks.fatal().clone();
         tasks.spawn("rejections", OnExit::StopNode, async move {
             fatal.stop_node(node.rejected_for_good().await.to_string());
@@ -198,6 +200,7 @@ impl Node {
             address_peer: self.settings.address_peer.clone(),
             rack: self.settings.rack.clone(),
             version: self.settings.version.clone(),
+            levels: level::own(),
         };
         loop {
             let deadline = Deadline::after(&self.clock, REGISTER_WAIT);

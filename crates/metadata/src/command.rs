@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, ProducerId, ReplicaId, ShardId,
-    StartHistory, TopicId, TopicName,
+    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MetadataVersion, NodeId,
+    ProducerId, ReplicaId, ShardId, StartHistory, TopicId, TopicName,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -36,6 +36,9 @@ pub enum Command {
         founders: Vec<Founder>,
         /// Shard leaders each node is to have.
         shards_per_node: u32,
+        /// What it is finalized at from the beginning.
+        #[serde(default)]
+        level: FormatLevel,
     },
     /// A node has started.
     RegisterNode(NodeRegistration),
@@ -113,6 +116,11 @@ pub enum Command {
     },
     /// Replaces the plan of moves.
     PlanMoves(PlannedMoves),
+    /// From now on nodes may write the formats of a level. As it is already: nothing.
+    FinalizeLevel {
+        /// The level.
+        level: FormatLevel,
+    },
 }
 
 /// What a node says of itself at its start.
@@ -135,6 +143,9 @@ pub struct NodeRegistration {
     pub rack: String,
     /// Its release.
     pub version: String,
+    /// The format levels it reads and writes.
+    #[serde(default)]
+    pub levels: LevelRange,
 }
 
 /// A topic to make.
@@ -240,6 +251,11 @@ pub enum Outcome {
     ShardSettled(ShardRecord),
     /// The plan stands.
     MovesPlanned,
+    /// The cluster is finalized at the level.
+    LevelFinalized {
+        /// What it was at before.
+        before: FormatLevel,
+    },
 }
 
 /// A command's bytes are unreadable, or of a newer release.

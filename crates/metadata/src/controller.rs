@@ -21,6 +21,7 @@ use crate::error::MetadataError;
 use crate::handle::Metadata;
 use crate::identity::Identity;
 use crate::image::Image;
+use crate::level;
 use crate::metrics;
 use crate::placement::Rule;
 use crate::state_machine;
@@ -104,6 +105,7 @@ impl Controller {
             cluster: self.identity.cluster(),
             founders: self.identity.founders(),
             shards_per_node: self.shards_per_node,
+            level: level::own().max,
         };
         match self.propose(command).await {
             Ok(_) => tracing::info!(cluster = %self.identity.cluster(), "the cluster is formed"),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use quipu_consensus::{Consensus, ProposeError, Role};
 use quipu_runtime::{Clock, Deadline};
-use quipu_types::{Effect, MetadataVersion, NodeId, ShardId, TopicId, TopicName, limits};
+use quipu_types::{
+    Effect, FormatLevel, MetadataVersion, NodeId, ShardId, TopicId, TopicName, limits,
+};
 use tokio::sync::watch;
 
 use crate::command::{Answer, Command, NewTopic, NodeRegistration, Outcome};
@@ -357,8 +359,34 @@ impl Metadata {
             | Outcome::NodeRemoved
             | Outcome::ReplicasMoving(_)
             | Outcome::ShardSettled(_)
-            | Outcome::MovesPlanned => Err(unexpected()),
+            | Outcome::MovesPlanned
+            | Outcome::LevelFinalized { .. } => Err(unexpected()),
         }
+    }
+
+    /// Lets nodes write the formats of a level from now on. Returns what the cluster was finalized
+    /// at before.
+    ///
+    /// # Errors
+    /// `LEVEL_UNSUPPORTED` names the nodes that lack the level.
+    pub async fn finalize_level(
+        &self,
+        level: FormatLevel,
+        deadline: Deadline,
+    ) -> Result<FormatLevel, MetadataError> {
+        let outcome = self.propose(Command::FinalizeLevel { level }, deadline).await?;
+        let Outcome::LevelFinalized { before } = outcome else { return Err(unexpected()) };
+        Ok(before)
+    }
+
+    /// What [`Self::finalize_level`] would do, as far as this node knows.
+    ///
+    /// # Errors
+    /// The refusal that the metadata group would give.
+    pub fn preview_finalize_level(&self, level: FormatLevel) -> Result<FormatLevel, MetadataError> {
+        let outcome = self.check(Command::FinalizeLevel { level })?;
+        let Outcome::LevelFinalized { before } = outcome else { return Err(unexpected()) };
+        Ok(before)
     }
 
     /// What a command would give.

@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod inspect;
 #[cfg(test)]
 mod tests;
 
@@ -16,12 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quipu_consensus::PeerIdentity;
 use quipu_disk::{Disk, LockGuard, write_atomic};
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, StartId};
+use quipu_types::{ClusterId, DirectoryId, FormatLevel, Incarnation, NodeId, StartId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use error::IdentityError;
 use file::VersionFile;
+pub use inspect::{IdentityReport, inspect};
 
 /// The file that says whose directory this is.
 const VERSION_FILE: &str = "VERSION";
@@ -176,6 +178,29 @@ impl Identity {
         let mut file = self.file();
         let mut noted = file.clone();
         noted.starts.note_registered(noted.incarnation);
+        self.write(&noted)?;
+        *file = noted;
+        Ok(())
+    }
+
+    /// The format level the cluster is finalized at, as far as this directory knows.
+    #[must_use]
+    pub fn level(&self) -> FormatLevel {
+        self.file().level
+    }
+
+    /// The cluster is finalized at a level, durably noted on return: releases without it refuse
+    /// the directory from now on. A lower one: nothing. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note_level(&self, level: FormatLevel) -> Result<(), IdentityError> {
+        let mut file = self.file();
+        if level <= file.level {
+            return Ok(());
+        }
+        let mut noted = file.clone();
+        noted.level = level;
         self.write(&noted)?;
         *file = noted;
         Ok(())

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, PartitionId, PartitionIndex,
-    ReplicaId, ShardId, StartId, TopicId, TopicName,
+    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MetadataVersion, NodeId,
+    PartitionId, PartitionIndex, ReplicaId, ShardId, StartId, TopicId, TopicName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ pub struct Image {
     pub cluster: ClusterId,
     /// Shard leaders each node is to have, fixed when the cluster was formed.
     pub shards_per_node: u32,
+    /// The format level the cluster is finalized at. It never falls.
+    pub level: FormatLevel,
     /// The nodes that formed the cluster, and the directories they had then.
     pub founders: BTreeMap<NodeId, DirectoryId>,
     /// Every registered node.
@@ -64,6 +66,9 @@ pub struct NodeRecord {
     pub rack: String,
     /// Its release.
     pub version: String,
+    /// The format levels it reads and writes, as of the last start that registered.
+    #[serde(default)]
+    pub levels: LevelRange,
     /// What it is there for.
     #[serde(default)]
     pub state: NodeState,
@@ -340,6 +345,7 @@ pub(crate) mod tests {
             start: StartId::default(),
             rack: String::new(),
             version: String::new(),
+            levels: LevelRange::default(),
             state,
         }
     }

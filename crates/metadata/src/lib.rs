@@ -21,6 +21,7 @@ mod error;
 mod handle;
 pub mod identity;
 mod image;
+pub mod level;
 mod metrics;
 pub mod placement;
 pub mod policy;

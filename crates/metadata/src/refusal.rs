@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quipu_types::{
-    ClusterId, DirectoryId, ErrorCode, Incarnation, NodeId, Retry, ShardId, TopicId, TopicName,
-    limits,
+    ClusterId, DirectoryId, ErrorCode, FormatLevel, Incarnation, LevelRange, NodeId, Retry,
+    ShardId, TopicId, TopicName, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -209,6 +209,39 @@ pub enum Refusal {
         /// What is wrong.
         reason: String,
     },
+    /// A node would not read what the others write.
+    #[error(
+        "the cluster is finalized at format level {known}, node {node} reads and writes {levels}: \
+         start it with a release that has level {known}, as the other nodes run"
+    )]
+    LevelNotRead {
+        /// The node.
+        node: NodeId,
+        /// What the cluster is finalized at.
+        known: FormatLevel,
+        /// What the node does.
+        levels: LevelRange,
+    },
+    /// Some node would not read the level.
+    #[error(
+        "format level {given} cannot be finalized: {}. Start them with the release that has it, \
+         or remove nodes that are gone for good",
+        told(behind)
+    )]
+    LevelNotEverywhere {
+        /// As asked for.
+        given: FormatLevel,
+        /// Nodes that lack it, with what they do.
+        behind: Vec<(NodeId, LevelRange)>,
+    },
+    /// Levels do not fall.
+    #[error("the cluster is finalized at format level {known} and does not go back to {given}")]
+    LevelFalls {
+        /// As asked for.
+        given: FormatLevel,
+        /// What the cluster is finalized at.
+        known: FormatLevel,
+    },
     /// The cluster has another id.
     #[error("this cluster is {known}, not {given}")]
     WrongCluster {
@@ -217,6 +250,11 @@ pub enum Refusal {
         /// As given.
         given: ClusterId,
     },
+}
+
+fn told(behind: &[(NodeId, LevelRange)]) -> String {
+    let told = behind.iter().map(|(node, levels)| format!("node {node} has {levels}"));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn because(nodes: usize) -> String {
@@ -260,6 +298,9 @@ impl Refusal {
             Self::NodeInUse { .. } => ErrorCode::NodeInUse,
             Self::TooFewNodes { .. } | Self::InvalidPlacement { .. } => ErrorCode::InvalidPlacement,
             Self::UnknownShard { .. } => ErrorCode::UnknownShard,
+            Self::LevelNotRead { .. }
+            | Self::LevelNotEverywhere { .. }
+            | Self::LevelFalls { .. } => ErrorCode::LevelUnsupported,
         }
     }
 
@@ -290,6 +331,9 @@ impl Refusal {
             | Self::NodeInUse { .. }
             | Self::TooFewNodes { .. }
             | Self::UnknownShard { .. }
+            | Self::LevelNotRead { .. }
+            | Self::LevelNotEverywhere { .. }
+            | Self::LevelFalls { .. }
             | Self::InvalidPlacement { .. } => Retry::Never,
         }
     }
@@ -364,6 +408,18 @@ impl Refusal {
             Self::UnknownShard { shard } => vec![("shard", shard.to_string())],
             Self::InvalidPlacement { shard, reason } => {
                 vec![("shard", shard.to_string()), ("reason", reason.clone())]
+            }
+            Self::LevelNotRead { node, known, levels } => vec![
+                ("node", node.to_string()),
+                ("expected", known.to_string()),
+                ("found", levels.to_string()),
+            ],
+            Self::LevelNotEverywhere { given, behind } => {
+                let nodes: Vec<String> = behind.iter().map(|(node, _)| node.to_string()).collect();
+                vec![("actual", given.to_string()), ("nodes", nodes.join(","))]
+            }
+            Self::LevelFalls { given, known } => {
+                vec![("actual", given.to_string()), ("expected", known.to_string())]
             }
             Self::WrongCluster { known, given } => {
                 vec![("expected", known.to_string()), ("found", given.to_string())]

@@ -14,6 +14,7 @@ use crate::policy::{POLICIES_MAX, Policy};
 use crate::refusal::Refusal;
 use crate::topic_config::{ConfigKey, InvalidConfig, Setting, TopicConfig};
 
+mod levels;
 mod moves;
 mod nodes;
 #[cfg(test)]
@@ -56,7 +57,7 @@ pub fn apply(
     command: Command,
 ) -> Result<Outcome, Refusal> {
     let outcome = match command {
-        Command::FormCluster { cluster, founders, shards_per_node } => {
+        Command::FormCluster { cluster, founders, shards_per_node, level } => {
             let known = state.image.cluster;
             if state.image.is_formed() {
                 return if known == cluster {
@@ -67,6 +68,7 @@ pub fn apply(
             }
             state.image.cluster = cluster;
             state.image.shards_per_node = shards_per_node;
+            state.image.level = level;
             state.image.founders =
                 founders.iter().map(|Founder { node, directory }| (*node, *directory)).collect();
             Outcome::Formed
@@ -112,6 +114,9 @@ pub fn apply(
             moves::settle(&mut state.image, shard, &replicas)?
         }
         Command::PlanMoves(planned) => moves::plan(&mut state.image, planned)?,
+        Command::FinalizeLevel { level } => {
+            return levels::finalize(&mut state.image, version, level);
+        }
     };
     state.image.version = version;
     Ok(outcome)
@@ -127,6 +132,7 @@ fn register(image: &mut Image, new: NodeRegistration) -> Result<Outcome, Refusal
         return Err(Refusal::NodeRemoved { node });
     }
     check_directory(image, &new)?;
+    levels::check(image, &new)?;
     let state = image.nodes.get(&node).map(|known| known.state).unwrap_or_default();
     let record = NodeRecord {
         state,
@@ -137,6 +143,7 @@ fn register(image: &mut Image, new: NodeRegistration) -> Result<Outcome, Refusal
         start: new.starts.present(),
         rack: new.rack,
         version: new.version,
+        levels: new.levels,
     };
     image.nodes.insert(node, record);
     Ok(Outcome::Registered)

@@ -15,6 +15,7 @@ mod compaction;
 mod concurrent;
 mod damage;
 mod extents;
+mod looks;
 mod opening;
 mod power_cuts;
 mod times;

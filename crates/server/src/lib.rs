@@ -9,6 +9,7 @@ pub mod config;
 mod descriptors;
 mod disk_gauge;
 mod http;
+pub mod inspect;
 mod opener;
 mod progress;
 mod shutdown;

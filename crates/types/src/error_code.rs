@@ -82,6 +82,7 @@ error_codes! {
     UnknownShard = 1702, "UNKNOWN_SHARD", "No shard has this id.";
     InvalidPlacement = 1703, "INVALID_PLACEMENT", "The nodes cannot hold the replicas that they would have to.";
     NodeInUse = 1704, "NODE_IN_USE", "The node holds replicas, or answers: it cannot be removed or replaced yet.";
+    LevelUnsupported = 1705, "LEVEL_UNSUPPORTED", "A node does not read and write this format level, or the cluster is past it.";
     NotLeader = 2001, "NOT_LEADER", "Another node leads this partition.";
     LeaderUnknown = 2002, "LEADER_UNKNOWN", "No leader is known at the moment; an election may be running.";
     LeadershipLost = 2003, "LEADERSHIP_LOST", "Leadership was lost while the operation was under way.";

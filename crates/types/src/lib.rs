@@ -9,6 +9,7 @@
 pub mod effect;
 pub mod error_code;
 mod ids;
+mod level;
 pub mod limits;
 mod name;
 mod offset;
@@ -23,6 +24,7 @@ pub use ids::{
     ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, PartitionId, PartitionIndex,
     ProducerEpoch, ProducerId, ReplicaId, Sequence, ShardId, StartId, TopicId,
 };
+pub use level::{FormatLevel, LEVEL, LevelRange, MIN_LEVEL};
 pub use name::{InvalidTopicName, TopicName};
 pub use offset::{Acks, LeaderEpoch, Offset, Progress};
 pub use raft::{EntryId, LogIndex, Term};

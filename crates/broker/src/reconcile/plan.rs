@@ -45,8 +45,8 @@ mod tests {
     use quipu_metadata::state_machine::{self, State};
     use quipu_metadata::{Command, Founder, NewTopic, NodeRegistration, Setting};
     use quipu_types::{
-        ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, StartHistory, TopicId,
-        TopicName,
+        ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MetadataVersion, NodeId,
+        StartHistory, TopicId, TopicName,
     };
 
     use super::*;
@@ -57,7 +57,12 @@ mod tests {
         let (node, directory) = (NodeId::new(1), DirectoryId::from_bytes([1; 16]));
         let cluster = ClusterId::from_bytes([1; 16]);
         let founders = vec![Founder { node, directory }];
-        let mut commands = vec![Command::FormCluster { cluster, founders, shards_per_node: 1 }];
+        let mut commands = vec![Command::FormCluster {
+            cluster,
+            founders,
+            shards_per_node: 1,
+            level: FormatLevel::FIRST,
+        }];
         commands.push(Command::RegisterNode(NodeRegistration {
             node,
             directory,
@@ -67,6 +72,7 @@ mod tests {
             address_peer: "n1:9292".to_owned(),
             rack: String::new(),
             version: "0".to_owned(),
+            levels: LevelRange::default(),
         }));
         commands.push(Command::CreateShards { class: 1, rule: Rule::LeastLoaded });
         for (name, segment_bytes) in topics {

@@ -78,6 +78,21 @@ pub struct ClusterDescription {
     pub planned_moves: Vec<ReplicaMove>,
     /// Nodes that were removed; their ids are never used again.
     pub removed_nodes: Vec<u64>,
+    /// The format level the cluster is finalized at.
+    pub format_level: u32,
+    /// The answering node's clock, milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Why the answering node takes no writes; none while it does.
+    pub storage_full: Option<StorageFull>,
+}
+
+/// A disk that is too full to take writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StorageFull {
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes that must be.
+    pub required_bytes: u64,
 }
 
 /// A node.
@@ -93,6 +108,10 @@ pub struct NodeDescription {
     pub is_alive: bool,
     /// Its software.
     pub version: String,
+    /// The oldest format level it reads and writes, as of its last start.
+    pub level_min: u32,
+    /// The newest.
+    pub level_max: u32,
     /// What it is there for: `active`, `drained` or `decommissioning`.
     pub state: &'static str,
     /// Until when it is drained, milliseconds since 1970.
@@ -181,6 +200,12 @@ impl ClusterDescription {
             problems: cluster.problems,
             planned_moves: cluster.planned_moves.into_iter().map(ReplicaMove::from_proto).collect(),
             removed_nodes: cluster.removed_nodes,
+            format_level: cluster.format_level,
+            wall_ms: cluster.wall_ms,
+            storage_full: cluster.storage_full.map(|full| StorageFull {
+                free_bytes: full.free_bytes,
+                required_bytes: full.required_bytes,
+            }),
         }
     }
 }
@@ -199,6 +224,8 @@ fn node(node: v1::Node) -> NodeDescription {
         rack: node.rack,
         is_alive: node.is_alive,
         version: node.version,
+        level_min: node.level_min,
+        level_max: node.level_max,
     }
 }
 

@@ -663,6 +663,13 @@ impl v1::cluster_server::Cluster for Node {
     ) -> Result<Response<v1::RebalanceResponse>, Status> {
         Err(Status::unimplemented("not needed"))
     }
+
+    async fn finalize_level(
+        &self,
+        _: Request<v1::FinalizeLevelRequest>,
+    ) -> Result<Response<v1::FinalizeLevelResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }
 
 #[tonic::async_trait]

@@ -10,7 +10,10 @@ use quipu_metadata::{
     Command, ConfigKey, Founder, Image, Images, MetadataStateMachine, NewTopic, NodeRegistration,
     Setting,
 };
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, StartHistory, StartId, TopicName};
+use quipu_types::{
+    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, NodeId, StartHistory, StartId,
+    TopicName,
+};
 
 use crate::{Seed, Verdict, samples};
 
@@ -150,7 +153,8 @@ fn is_modest(command: &Command) -> bool {
         | Command::RemoveNode { .. }
         | Command::MoveReplicas(_)
         | Command::SettleShard { .. }
-        | Command::PlanMoves(_) => true,
+        | Command::PlanMoves(_)
+        | Command::FinalizeLevel { .. } => true,
     }
 }
 
@@ -168,6 +172,7 @@ fn register(node: u8) -> Command {
         address_peer: format!("host-{node}:9292"),
         rack: format!("rack-{}", node % 2),
         version: "0.1.0".to_owned(),
+        levels: LevelRange::default(),
     })
 }
 
@@ -176,7 +181,12 @@ pub(super) fn forming() -> Vec<Command> {
     let founder = |node: u8| Founder { node: NodeId::new(node.into()), directory: directory(node) };
     let founders = [1, 2, 3].map(founder).to_vec();
     let cluster = ClusterId::from_bytes([9; 16]);
-    let mut commands = vec![Command::FormCluster { cluster, founders, shards_per_node: 2 }];
+    let mut commands = vec![Command::FormCluster {
+        cluster,
+        founders,
+        shards_per_node: 2,
+        level: FormatLevel::FIRST,
+    }];
     commands.extend([1, 2, 3].map(register));
     commands.push(Command::CreateShards { class: 3, rule: Rule::LeastLoaded });
     commands
@@ -202,6 +212,7 @@ pub(super) fn later() -> Vec<Command> {
         register(4),
         Command::CreateShards { class: 1, rule },
         Command::AllocateProducerIds { count: 1_000 },
+        Command::FinalizeLevel { level: FormatLevel::FIRST },
         Command::DeleteTopic { name, id: Some(topic) },
     ]
 }

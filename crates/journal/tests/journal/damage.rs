@@ -2,7 +2,7 @@
 
 use quipu_disk::{Disk, Faults, FaultyDisk, OpenMode};
 use quipu_journal::{
-    Ambiguity, Config, DumpLine, Journal, JournalFileId, OpenError, ReadError, dump,
+    Ambiguity, Config, DumpLine, Journal, JournalFileId, OpenError, ReadError, dump, inspect,
 };
 use quipu_runtime::Rng;
 use quipu_types::{LogIndex, ShardId};
@@ -170,4 +170,45 @@ fn an_unknown_format_is_named() {
     file.write_all_at(&header, 0).expect("write");
     let refused = open_stepped(&disk, small()).map(|_| ()).expect_err("unknown");
     assert!(matches!(refused, OpenError::Format { found: 9, expected: 1, .. }), "{refused}");
+}
+
+/// A start finds the same afterwards: nothing was cut, rewritten or removed.
+#[test]
+fn a_look_finds_what_a_start_would_and_changes_nothing() {
+    for_each_seed(60, "a_look", |seed| {
+        let (disk, journal) = filled(seed);
+        let disk = disk.restart();
+        drop(journal);
+        if seed % 2 == 1 {
+            let names = disk.read_dir(&dir()).expect("list");
+            let victim =
+                dir().join(&names[usize::try_from(seed).expect("small") % names.len()].name);
+            disk.flip_bit(&victim, HEADER + seed, 1);
+        }
+        let content = |disk: &FaultyDisk| {
+            let names = disk.read_dir(&dir()).expect("list");
+            let read = |name: String| {
+                let file = disk.open(&dir().join(name), OpenMode::Read).expect("open");
+                let mut bytes =
+                    vec![0; usize::try_from(file.len().expect("length")).expect("small")];
+                file.read_exact_at(&mut bytes, 0).expect("read");
+                bytes
+            };
+            names
+                .into_iter()
+                .map(|entry| (entry.name.clone(), read(entry.name)))
+                .collect::<Vec<_>>()
+        };
+        let before = content(&disk);
+        let looked = inspect(&disk, &dir());
+        assert_eq!(content(&disk), before, "seed {seed}");
+        let started = open_stepped(&disk, small()).map(|(_, report)| report);
+        match (looked, started) {
+            (Ok(looked), Ok(started)) => assert_eq!(looked, started, "seed {seed}"),
+            (Err(looked), Err(started)) => {
+                assert_eq!(looked.to_string(), started.to_string(), "seed {seed}");
+            }
+            (looked, started) => panic!("seed {seed}: {looked:?}, {started:?}"),
+        }
+    });
 }

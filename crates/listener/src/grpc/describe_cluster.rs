@@ -1,6 +1,7 @@
 //! The cluster for people.
 
 use quipu_broker::cluster::ShardView;
+use quipu_broker::storage_guard::Full;
 use quipu_proto::v1;
 use quipu_types::{LogIndex, NodeId};
 
@@ -26,6 +27,12 @@ pub(super) async fn handle(
         problems: cluster.problems,
         planned_moves: cluster.planned.into_iter().map(nodes::replica_move).collect(),
         removed_nodes: cluster.removed.into_iter().map(NodeId::get).collect(),
+        format_level: cluster.level.get(),
+        wall_ms: cluster.wall_ms,
+        storage_full: cluster.full.map(|Full { free, required }| v1::StorageFull {
+            free_bytes: free,
+            required_bytes: required,
+        }),
     })
 }
 

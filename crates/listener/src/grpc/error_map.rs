@@ -84,6 +84,7 @@ fn status_code(code: ErrorCode) -> Code {
         | E::UnknownEpoch
         | E::WrongNode
         | E::NodeInUse
+        | E::LevelUnsupported
         | E::WrongCluster
         | E::GroupNotEmpty
         | E::UnknownMember

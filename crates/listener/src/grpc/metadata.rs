@@ -53,6 +53,8 @@ pub(super) fn node(node: NodeView) -> v1::Node {
         rack: node.rack,
         is_alive: node.is_alive,
         version: node.version,
+        level_min: node.levels.min.get(),
+        level_max: node.levels.max.get(),
     }
 }
 

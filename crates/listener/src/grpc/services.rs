@@ -15,8 +15,8 @@ use super::pipeline::{self, Pipeline};
 use super::produce::ProducePipeline;
 use super::{
     add_partitions, alter_topic, create_topic, delete_records, delete_topic, describe_cluster,
-    describe_topics, init_producer, list_offsets, metadata, nodes, partition_checksum, policies,
-    transfer_leader,
+    describe_topics, init_producer, levels, list_offsets, metadata, nodes, partition_checksum,
+    policies, transfer_leader,
 };
 use crate::config::STREAM_ANSWERS_MAX;
 use crate::metrics::StreamCount;
@@ -207,5 +207,12 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::RebalanceRequest>,
     ) -> Result<Response<v1::RebalanceResponse>, Status> {
         answer("rebalance", &self.0, request, nodes::rebalance).await
+    }
+
+    async fn finalize_level(
+        &self,
+        request: Request<v1::FinalizeLevelRequest>,
+    ) -> Result<Response<v1::FinalizeLevelResponse>, Status> {
+        answer("finalize_level", &self.0, request, levels::finalize).await
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use quipu_types::{ClusterId, NodeId};
+use quipu_types::{ClusterId, FormatLevel, LevelRange, NodeId};
 
 /// A data directory was refused. The sentences are for operators: each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,21 @@ pub enum IdentityError {
         /// What this release reads.
         known: u64,
     },
+    /// Its cluster is finalized at a level that this release does not have.
+    #[error(
+        "{} says that the cluster is finalized at format level {found}, this release reads and \
+         writes {known}: start the node with a release that has level {found}, as the other nodes \
+         run",
+        path.display()
+    )]
+    OtherLevel {
+        /// The file.
+        path: PathBuf,
+        /// What the cluster is finalized at.
+        found: FormatLevel,
+        /// What this release does.
+        known: LevelRange,
+    },
     /// Its identity cannot be read.
     #[error(
         "{} is damaged ({reason}): do not delete it; restore it from a backup of this very \
@@ -82,6 +97,12 @@ pub enum IdentityError {
         dir: PathBuf,
         /// What was found.
         found: &'static str,
+    },
+    /// There is nothing to look at.
+    #[error("{} holds nothing of a node: name the directory that node.data-dir says", dir.display())]
+    Nothing {
+        /// The directory.
+        dir: PathBuf,
     },
     /// There is a member's name, but none of what it promised.
     #[error(

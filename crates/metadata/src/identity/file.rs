@@ -4,10 +4,13 @@ use std::io;
 use std::path::Path;
 
 use quipu_disk::{Disk, OpenMode};
-use quipu_types::{ClusterId, DirectoryId, Incarnation, NodeId, StartHistory, StartId};
+use quipu_types::{
+    ClusterId, DirectoryId, FormatLevel, Incarnation, NodeId, StartHistory, StartId,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Founder, IdentityError};
+use crate::level;
 
 /// The layout this release writes. Persisted; grows with each change.
 pub(super) const FORMAT: u64 = 1;
@@ -22,6 +25,9 @@ const CHECKSUM: &str = "crc32c ";
 pub(super) struct VersionFile {
     /// First, so that other formats are told by their first field.
     format: u64,
+    /// What the cluster is finalized at: releases without it stop here.
+    #[serde(default)]
+    pub(super) level: FormatLevel,
     pub(super) node: NodeId,
     pub(super) directory: DirectoryId,
     pub(super) incarnation: Incarnation,
@@ -35,6 +41,8 @@ pub(super) struct VersionFile {
 #[derive(Deserialize)]
 struct AnyFormat {
     format: u64,
+    #[serde(default)]
+    level: FormatLevel,
 }
 
 impl VersionFile {
@@ -42,6 +50,8 @@ impl VersionFile {
     pub(super) fn new(node: NodeId, directory: DirectoryId, start: StartId) -> Self {
         Self {
             format: FORMAT,
+            // Nothing is there yet that an older level could be needed for.
+            level: level::own().min,
             node,
             directory,
             incarnation: Incarnation::new(1),
@@ -102,6 +112,11 @@ impl VersionFile {
         if any.format > FORMAT {
             let path = path.to_owned();
             return Err(IdentityError::NewerFormat { path, found: any.format, known: FORMAT });
+        }
+        let levels = level::own();
+        if !levels.holds(any.level) {
+            let path = path.to_owned();
+            return Err(IdentityError::OtherLevel { path, found: any.level, known: levels });
         }
         let file: Self = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
         if file.incarnation == Incarnation::new(u64::MAX) {

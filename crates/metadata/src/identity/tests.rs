@@ -211,6 +211,46 @@ fn an_incarnation_is_durable_before_it_is_used() {
     }
 }
 
+#[test]
+fn a_level_is_noted_and_a_release_without_it_refuses_the_directory() {
+    let disk = disk();
+    let identity = open_as(&disk, 1).unwrap();
+    assert_eq!(identity.level(), FormatLevel::FIRST);
+    identity.note_level(FormatLevel::new(9)).unwrap();
+    identity.note_level(FormatLevel::new(4)).unwrap();
+    assert_eq!(identity.level(), FormatLevel::new(9), "it never falls");
+    drop(identity);
+    let before = content(&disk);
+    let refused = open_as(&disk, 1).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "/data/VERSION says that the cluster is finalized at format level 9, this release reads \
+         and writes level 1: start the node with a release that has level 9, as the other nodes run"
+    );
+    assert_eq!(content(&disk), before, "the start is not counted");
+}
+
+#[test]
+fn a_look_changes_nothing_and_is_refused_as_a_start_would_be() {
+    let disk = disk();
+    let look = || inspect(&disk, Path::new(DIR));
+    assert!(matches!(look(), Err(IdentityError::Nothing { .. })));
+    let identity = open_as(&disk, 3).unwrap();
+    adopt(&disk, &identity, vec![]);
+    let before = content(&disk);
+    let report = look().unwrap();
+    assert_eq!((report.node, report.cluster), (NodeId::new(3), cluster(9)));
+    assert_eq!((report.directory, report.incarnation), (identity.directory(), Incarnation::new(1)));
+    assert_eq!(content(&disk), before, "no start is counted, and no lock asked for");
+    disk.remove_file(&Path::new(DIR).join(JOURNAL).join("1.journal")).unwrap();
+    assert!(matches!(look(), Err(IdentityError::NoJournal { .. })));
+    overwrite(&disk, "crc32c 00000000\n");
+    assert!(matches!(look(), Err(IdentityError::Damaged { .. })));
+    disk.remove_file(&version_path()).unwrap();
+    disk.create_dir_all(&Path::new(DIR).join("partitions/a-0")).unwrap();
+    assert!(matches!(look(), Err(IdentityError::NoVersion { .. })));
+}
+
 /// The bytes on disk, spelled out in `docs/formats/identity.md`: a change is a new format.
 #[test]
 fn the_file_is_the_documented_one() {

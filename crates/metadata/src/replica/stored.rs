@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quipu_consensus::AppliedState;
-use quipu_types::{ClusterId, DirectoryId, EntryId, MetadataVersion, NodeId, ShardId};
+use quipu_types::{ClusterId, DirectoryId, EntryId, FormatLevel, MetadataVersion, NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Image, NodeRecord, PlannedMoves, ShardRecord, TopicRecord};
@@ -29,6 +29,8 @@ struct Core {
     version: MetadataVersion,
     cluster: ClusterId,
     shards_per_node: u32,
+    #[serde(default)]
+    level: FormatLevel,
     founders: BTreeMap<NodeId, DirectoryId>,
     nodes: BTreeMap<NodeId, NodeRecord>,
     shards: BTreeMap<ShardId, ShardRecord>,
@@ -55,6 +57,7 @@ impl Core {
             version: image.version,
             cluster: image.cluster,
             shards_per_node: image.shards_per_node,
+            level: image.level,
             founders: image.founders.clone(),
             nodes: image.nodes.clone(),
             shards: image.shards.clone(),
@@ -81,6 +84,7 @@ impl Core {
         image.version = self.version;
         image.cluster = self.cluster;
         image.shards_per_node = self.shards_per_node;
+        image.level = self.level;
         image.slices = self.slices;
         image.policies = Arc::new(self.policies);
         image.founders = self.founders;

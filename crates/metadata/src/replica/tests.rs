@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use quipu_consensus::SnapshotCursor;
 use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, LogIndex, NodeId, StartHistory, Term, TopicId, TopicName,
+    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, LogIndex, NodeId, StartHistory,
+    Term, TopicId, TopicName,
 };
 
 use super::*;
@@ -29,6 +30,7 @@ impl Bench {
             cluster: ClusterId::from_bytes([9; 16]),
             founders: vec![Founder { node: NodeId::new(1), directory: directory(1) }],
             shards_per_node: 2,
+            level: FormatLevel::FIRST,
         });
         bench.run(Command::RegisterNode(NodeRegistration {
             node: NodeId::new(1),
@@ -39,6 +41,7 @@ impl Bench {
             address_peer: "a:2".into(),
             rack: String::new(),
             version: "1".into(),
+            levels: LevelRange::default(),
         }));
         bench.run(Command::CreateShards { class: 1, rule: Rule::LeastLoaded });
         bench

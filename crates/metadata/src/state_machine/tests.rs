@@ -1,11 +1,14 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use quipu_types::{ClusterId, DirectoryId, Incarnation, StartHistory, StartId, TopicId};
+use quipu_types::{
+    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, StartHistory, StartId, TopicId,
+};
 
 use super::*;
 
 mod elastic;
+mod levels;
 mod partitions;
 
 const RULE: Rule = Rule::LeastLoaded;
@@ -34,6 +37,7 @@ fn registration(node: u64) -> NodeRegistration {
         address_peer: format!("host-{node}:9292"),
         rack: String::new(),
         version: "0.1.0".to_owned(),
+        levels: LevelRange::default(),
     }
 }
 
@@ -41,7 +45,12 @@ fn form(nodes: u64) -> Command {
     let founders = (1..=nodes)
         .map(|node| Founder { node: NodeId::new(node), directory: directory(node) })
         .collect();
-    Command::FormCluster { cluster: cluster(9), founders, shards_per_node: 4 }
+    Command::FormCluster {
+        cluster: cluster(9),
+        founders,
+        shards_per_node: 4,
+        level: FormatLevel::FIRST,
+    }
 }
 
 /// A cluster of registered nodes with shards of its default class.
@@ -145,7 +154,7 @@ fn what_is_refused_says_why_and_changes_nothing() {
         ("no producer ids", &three, Command::AllocateProducerIds { count: 0 }, "a block of 0 producer ids is out of bounds: use 1 to 1000000".into()),
         ("too many producer ids", &three, Command::AllocateProducerIds { count: 1_000_001 }, "a block of 1000001 producer ids is out of bounds: use 1 to 1000000".into()),
         ("all producer ids", &three, Command::AllocateProducerIds { count: u64::MAX }, "a block of 18446744073709551615 producer ids is out of bounds: use 1 to 1000000".into()),
-        ("another cluster", &three, Command::FormCluster { cluster: cluster(8), founders: vec![], shards_per_node: 1 }, "this cluster is 09090909-0909-0909-0909-090909090909, not 08080808-0808-0808-0808-080808080808".into()),
+        ("another cluster", &three, Command::FormCluster { cluster: cluster(8), founders: vec![], shards_per_node: 1, level: FormatLevel::FIRST }, "this cluster is 09090909-0909-0909-0909-090909090909, not 08080808-0808-0808-0808-080808080808".into()),
         ("wiped disk", &three, other(2, |new| new.directory = DirectoryId::default()), format!("node 2 is known with data directory 02020202-0202-0202-0202-020202020202, this one is {zeros}: it was wiped or swapped. Start the node on its own directory; if that is lost for good, use `quipu node replace 2` on a running node")),
         ("wiped disk of a founder that never registered", &forming, other(3, |new| new.directory = DirectoryId::default()), format!("node 3 is known with data directory 03030303-0303-0303-0303-030303030303, this one is {zeros}: it was wiped or swapped. Start the node on its own directory; if that is lost for good, use `quipu node replace 3` on a running node")),
         ("swapped disks", &three, other(2, |new| new.directory = directory(1)), "node 2 is known with data directory 02020202-0202-0202-0202-020202020202, this one is 01010101-0101-0101-0101-010101010101: it was wiped or swapped. Start the node on its own directory; if that is lost for good, use `quipu node replace 2` on a running node".into()),
