@@ -26,6 +26,7 @@ mod commands;
 mod disk;
 mod journal_model;
 pub mod l1;
+pub mod l2;
 mod model;
 mod node;
 mod panics;
