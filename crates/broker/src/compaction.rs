@@ -21,6 +21,8 @@ pub(crate) const KEYS_MAX: usize = 1 << 20;
 /// Looks after one shard until cancelled.
 pub(crate) async fn run(broker: Broker, shard: Shard, interval: Duration) {
     let mut clock = SteadyClock::default();
+    // What is so now is believed: a jump before the first pass is one already.
+    clock.now(broker.clock());
     loop {
         tokio::time::sleep(interval).await;
         let now = clock.now(broker.clock());
