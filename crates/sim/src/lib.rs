@@ -20,7 +20,7 @@
 //!   from it), `model` (partitions byte for byte, producers, groups, at each applied index).
 //! - Invariant: one seed gives one trace.
 //! - Start reading at [`run_seed`], then `world.rs`, then `replica.rs`; for clusters at [`l1`], for
-//! clients at [`l2`].
+//!   clients at [`l2`].
 
 mod batch;
 mod cluster;

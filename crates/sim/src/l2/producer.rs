@@ -183,6 +183,7 @@ impl Producer {
             }
             Err(Effect::Unknown) => {
                 scene.count(Event::InDoubt, format_args!("producer {own} gives {number} up"));
+                self.way.floor.books().given_up(number);
             }
         }
     }
