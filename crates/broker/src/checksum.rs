@@ -1,7 +1,7 @@
 //! The checksum of a partition as this node's replica has it: for tests and doctors.
 
 use quipu_partition::ReadError;
-use quipu_runtime::Deadline;
+use quipu_runtime::{Deadline, run_blocking};
 use quipu_types::{Effect, ErrorCode, NodeId, PartitionIndex, Progress, Retry};
 
 use crate::error::{OperationError, RETRY_LATER, RouteError};
@@ -109,8 +109,7 @@ impl Broker {
         let read = move || {
             if is_compacted { handle.key_checksum(compaction::KEYS_MAX) } else { handle.checksum() }
         };
-        let read = tokio::task::spawn_blocking(read).await;
-        let read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let read = run_blocking(read).await.expect("a panic in a read is a panic here");
         read.map_err(|error| {
             let words = error.to_string();
             match error {

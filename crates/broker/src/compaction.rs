@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use quipu_metadata::TopicConfig;
 use quipu_partition::{CompactionReport, CompactionRule, PartitionHandle};
+use quipu_runtime::run_blocking;
 use quipu_shard::Shard;
 use quipu_types::{Offset, TimestampMs};
-use tokio::task::spawn_blocking;
 
 use crate::Broker;
 use crate::metrics::DeletionReason;
@@ -21,6 +21,8 @@ pub(crate) const KEYS_MAX: usize = 1 << 20;
 /// Looks after one shard until cancelled.
 pub(crate) async fn run(broker: Broker, shard: Shard, interval: Duration) {
     let mut clock = SteadyClock::default();
+    // What is so now is believed: a jump before the first pass is one already.
+    clock.now(broker.clock());
     loop {
         tokio::time::sleep(interval).await;
         let now = clock.now(broker.clock());
@@ -40,7 +42,7 @@ async fn pass(broker: &Broker, shard: &Shard, now: TimestampMs) {
         // One at a time on the whole node, for the memory.
         let Ok(_permit) = broker.inner.compacting.acquire().await else { return };
         let partition = handle.id();
-        match spawn_blocking(move || round(&handle, rule)).await {
+        match run_blocking(move || round(&handle, rule)).await {
             Ok(Ok(report)) if report.records > 0 => {
                 tracing::info!(topic = %topic.name, %partition, ?report, "compacted");
                 if shard.is_ready_leader() {
@@ -52,7 +54,7 @@ async fn pass(broker: &Broker, shard: &Shard, now: TimestampMs) {
             Ok(Err(error)) => {
                 tracing::warn!(topic = %topic.name, %partition, %error, "it cannot be compacted");
             }
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(undone) => panic!("compact {partition}: {undone}"),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quipu_consensus::GroupStatus;
 use quipu_partition::PartitionHandle;
-use quipu_runtime::Deadline;
+use quipu_runtime::{Deadline, run_blocking};
 use quipu_types::{Offset, PartitionId, PartitionIndex, Progress, ShardId, TopicId, limits};
 use tokio::sync::watch;
 
@@ -199,14 +199,11 @@ impl Broker {
 
 /// Reads what there is, off the runtime's threads: a cold page waits for the disk.
 async fn read(mut fetch: Fetch<PartitionHandle>) -> Fetch<PartitionHandle> {
-    let read = tokio::task::spawn_blocking(move || {
+    let read = run_blocking(move || {
         fetch.read();
         fetch
     });
-    match read.await {
-        Ok(fetch) => fetch,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    read.await.expect("a panic in a read is a panic here")
 }
 
 /// One partition of a fetch under way.

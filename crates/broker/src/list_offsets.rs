@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quipu_consensus::ReadIndexError;
 use quipu_partition::{PartitionHandle, ReadError};
-use quipu_runtime::Deadline;
+use quipu_runtime::{Deadline, run_blocking};
 use quipu_types::{
     Effect, ErrorCode, Offset, PartitionId, PartitionIndex, Retry, ShardId, TimestampMs, TopicId,
 };
@@ -196,9 +196,8 @@ async fn find_by_time(
     handle: PartitionHandle,
     time: TimestampMs,
 ) -> Result<FoundOffset, ListOffsetsError> {
-    let find = tokio::task::spawn_blocking(move || handle.offset_for_timestamp(time));
-    let found = find.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    match found {
+    let find = run_blocking(move || handle.offset_for_timestamp(time));
+    match find.await.expect("a panic in a look is a panic here") {
         Ok(found) => Ok(FoundOffset {
             offset: found.map(|(offset, _)| offset),
             timestamp: found.map(|(_, timestamp)| timestamp),

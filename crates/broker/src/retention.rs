@@ -11,9 +11,9 @@ use std::time::Duration;
 use quipu_metadata::{Image, TopicConfig};
 use quipu_partition::PartitionHandle;
 use quipu_partition::retention::{Cut, Limits};
+use quipu_runtime::run_blocking;
 use quipu_shard::{PartitionControl, Shard};
 use quipu_types::{PartitionId, TimestampMs};
-use tokio::task::spawn_blocking;
 
 use crate::metrics::DeletionReason;
 use crate::{Broker, reconcile};
@@ -26,6 +26,8 @@ const AGED_SEGMENTS_MAX: usize = 16;
 /// Looks after one shard until cancelled.
 pub(crate) async fn run(broker: Broker, shard: Shard, interval: Duration) {
     let mut clock = SteadyClock::default();
+    // What is so now is believed: a jump before the first pass is one already.
+    clock.now(broker.clock());
     loop {
         tokio::time::sleep(interval).await;
         let now = clock.now(broker.clock());
@@ -43,7 +45,7 @@ async fn pass(broker: &Broker, shard: &Shard, now: TimestampMs) {
         return;
     }
     // The age of a segment that grows may have to be read.
-    let looked = spawn_blocking(move || cuts(limited, now)).await;
+    let looked = run_blocking(move || cuts(limited, now)).await;
     let Ok(cuts) = looked else { return };
     let trims = cuts.iter().map(|(partition, cut)| {
         let (partition, to) = (*partition, cut.to);

@@ -29,7 +29,7 @@ mod message;
 mod news;
 mod run;
 mod table;
-mod tracker;
+pub(crate) mod tracker;
 
 pub use builder::ConsumerBuilder;
 use config::Config;

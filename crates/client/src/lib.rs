@@ -52,6 +52,8 @@ mod position;
 mod producer;
 mod reader;
 mod record;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod tasks;
 
 pub use address::{Bootstrap, InvalidBootstrap};

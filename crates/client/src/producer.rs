@@ -20,7 +20,7 @@ mod buffer;
 mod builder;
 mod delivery;
 mod inbox;
-mod queue;
+pub(crate) mod queue;
 mod sender;
 mod topic;
 

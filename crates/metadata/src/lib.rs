@@ -27,6 +27,8 @@ pub mod placement;
 pub mod policy;
 mod refusal;
 mod replica;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod sorted_map;
 pub mod state_machine;
 pub mod topic_config;

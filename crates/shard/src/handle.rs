@@ -85,6 +85,15 @@ pub struct Shard {
     inner: Arc<Inner>,
 }
 
+/// What a shard's state machine and its handle share.
+#[derive(Clone)]
+pub(crate) struct SharedState {
+    pub(crate) table: Arc<PartitionTable>,
+    pub(crate) groups: Arc<GroupTable>,
+    pub(crate) debt: Arc<Debt>,
+    pub(crate) metrics: ShardMetrics,
+}
+
 struct Inner {
     shard: ShardId,
     group: Group,
@@ -138,10 +147,24 @@ impl Shard {
             .open_group(shard, replica, env.journal, Box::new(machine))
             .await
             .map_err(|source| OpenError::Group { shard, source })?;
+        let state = SharedState { table, groups, debt, metrics };
+        Ok(Self::around(group, env.consensus, state, env.clock, &env.tasks))
+    }
+
+    /// The handle around a group whose state machine shares this state.
+    pub(crate) fn around(
+        group: Group,
+        consensus: Arc<Consensus>,
+        state: SharedState,
+        clock: Clock,
+        tasks: &TaskGroup,
+    ) -> Self {
+        let shard = group.shard();
+        let SharedState { table, groups, debt, metrics } = state;
         let replication = Arc::new(GroupReplication {
             shard,
             group: group.clone(),
-            consensus: env.consensus,
+            consensus,
             table: Arc::clone(&table),
         });
         let own = Self {
@@ -155,12 +178,12 @@ impl Shard {
                 room: Arc::new(Semaphore::new(SHARD_QUEUE_BYTES_MAX / PERMIT_UNIT)),
                 debt,
                 metrics,
-                clock: env.clock,
-                tasks: env.tasks.child(&format!("shard-{shard}")),
+                clock,
+                tasks: tasks.child(&format!("shard-{shard}")),
             }),
         };
         own.spawn_bundler();
-        Ok(own)
+        own
     }
 
     fn spawn_bundler(&self) {

@@ -4,15 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use quipu_consensus::{Consensus, Group};
 use quipu_kv::Store;
 use quipu_partition::{PartitionEnv, PartitionHandle};
+use quipu_runtime::{Clock, TaskGroup};
 use quipu_types::{LeaderEpoch, PartitionId, ShardId, Term};
 
-use crate::GroupTable;
+use crate::handle::SharedState;
 use crate::metrics::ShardMetrics;
 use crate::snapshot::Manifest;
 use crate::state_machine::{ShardStateMachine, StateMachineEnv};
-use crate::table::PartitionTable;
+use crate::{GroupTable, Shard};
 
 /// What a simulated shard stands on.
 pub struct SimEnv {
@@ -35,8 +37,7 @@ pub struct SimShard {
 /// What the readers of a shard see. Clones share it.
 #[derive(Clone)]
 pub struct SimView {
-    table: Arc<PartitionTable>,
-    groups: Arc<GroupTable>,
+    state: SharedState,
 }
 
 impl SimShard {
@@ -45,18 +46,24 @@ impl SimShard {
     /// # Errors
     /// A sentence that says what cannot be read.
     pub fn open(env: SimEnv, shard: ShardId) -> Result<Self, String> {
-        let (table, groups) = (Arc::default(), Arc::default());
+        let state = SharedState {
+            table: Arc::default(),
+            groups: Arc::default(),
+            debt: Arc::default(),
+            metrics: ShardMetrics::new(shard),
+        };
+        let SharedState { table, groups, debt, metrics } = state.clone();
         let env = StateMachineEnv {
             kv: env.kv,
             partitions: env.partitions,
             snapshot_dir: env.snapshot_dir,
-            table: Arc::clone(&table),
-            groups: Arc::clone(&groups),
-            debt: Arc::default(),
-            metrics: ShardMetrics::new(shard),
+            table,
+            groups,
+            debt,
+            metrics,
         };
         let machine = ShardStateMachine::open(env, shard).map_err(|error| error.to_string())?;
-        Ok(Self { machine, view: SimView { table, groups } })
+        Ok(Self { machine, view: SimView { state } })
     }
 }
 
@@ -64,20 +71,32 @@ impl SimView {
     /// Every hosted partition as its readers see it, in order.
     #[must_use]
     pub fn partitions(&self) -> Vec<PartitionHandle> {
-        let ids = self.table.partitions().into_iter();
-        ids.filter_map(|id| self.table.handle(id)).collect()
+        let ids = self.state.table.partitions().into_iter();
+        ids.filter_map(|id| self.state.table.handle(id)).collect()
     }
 
     /// The leader epoch of a partition in a term.
     #[must_use]
     pub fn leader_epoch(&self, partition: PartitionId, term: Term) -> Option<LeaderEpoch> {
-        self.table.leader_epoch(partition, term)
+        self.state.table.leader_epoch(partition, term)
+    }
+
+    /// What callers hold of the shard, around the group that drives its state machine.
+    #[must_use]
+    pub fn shard(
+        &self,
+        group: Group,
+        consensus: Arc<Consensus>,
+        clock: Clock,
+        tasks: &TaskGroup,
+    ) -> Shard {
+        Shard::around(group, consensus, self.state.clone(), clock, tasks)
     }
 
     /// The consumer groups.
     #[must_use]
     pub fn groups(&self) -> &GroupTable {
-        &self.groups
+        &self.state.groups
     }
 }
 

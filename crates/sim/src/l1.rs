@@ -14,27 +14,27 @@
 //!   connections are broken, and nobody hears it.
 //! - Start reading at [`run_seed`], then `world.rs`, then `host.rs`.
 
-mod census;
-mod client;
-mod durable;
-mod entropy;
-mod forgotten;
-mod ground;
-mod host;
-mod life;
-mod nemesis;
-mod net;
-mod oracle;
-mod pace;
-mod plan;
-mod plant;
-mod process;
-mod proposals;
-mod run;
-mod scene;
-mod snapshot;
-mod witness;
-mod world;
+pub(crate) mod census;
+pub(crate) mod client;
+pub(crate) mod durable;
+pub(crate) mod entropy;
+pub(crate) mod forgotten;
+pub(crate) mod ground;
+pub(crate) mod host;
+pub(crate) mod life;
+pub(crate) mod nemesis;
+pub(crate) mod net;
+pub(crate) mod oracle;
+pub(crate) mod pace;
+pub(crate) mod plan;
+pub(crate) mod plant;
+pub(crate) mod process;
+pub(crate) mod proposals;
+pub(crate) mod run;
+pub(crate) mod scene;
+pub(crate) mod snapshot;
+pub(crate) mod witness;
+pub(crate) mod world;
 
 pub use census::{Census, Event};
 pub use plant::Plant;

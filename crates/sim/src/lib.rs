@@ -3,8 +3,9 @@
 //! - [`run_seed`], the storage of one node (RELIABILITY §4.3, layer L0): disks that lose, tear and
 //!   refuse, and a model of what must be there afterwards.
 //! - [`l1`], a cluster: several nodes with openraft, a network that is cut, processes that die.
+//! - [`l2`], its clients: brokers on those nodes, producers, consumer groups, retention.
 //!
-//! A seed decides everything: sizes, commands, faults, when the process or the power dies. In both
+//! A seed decides everything: sizes, commands, faults, when the process or the power dies. In all
 //! layers the journal, the shards' state machines, partitions, segments, checkpoints and snapshots
 //! are the real ones. RocksDB is replaced by a table in memory of the same contract
 //! (`quipu_kv::SimTables`); a checkpoint of more than four changed partitions would use threads, so
@@ -18,7 +19,8 @@
 //!   never go back), `replica` (a start finds a checkpoint that was made, and the journal leads on
 //!   from it), `model` (partitions byte for byte, producers, groups, at each applied index).
 //! - Invariant: one seed gives one trace.
-//! - Start reading at [`run_seed`], then `world.rs`, then `replica.rs`; for clusters at [`l1`].
+//! - Start reading at [`run_seed`], then `world.rs`, then `replica.rs`; for clusters at [`l1`], for
+//!   clients at [`l2`].
 
 mod batch;
 mod cluster;
@@ -26,6 +28,7 @@ mod commands;
 mod disk;
 mod journal_model;
 pub mod l1;
+pub mod l2;
 mod model;
 mod node;
 mod panics;

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use quipu_sim::{Failure, Plant, Trace, l1, run_seed, run_seeds};
+use quipu_sim::{Failure, Plant, Trace, l1, l2, run_seed, run_seeds};
 
 /// Simulates Quipu under faults. Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage.
 #[derive(Debug, Parser)]
@@ -22,6 +23,14 @@ enum Layer {
     L0(Runs<Plant>),
     /// A cluster: kills, power cuts, partitions, slow disks, under load.
     L1(Runs<l1::Plant>),
+    /// A cluster with brokers, producers and consumer groups: all of that, members that die, stand
+    /// still and come back late, old records that go, clocks that jump.
+    ///
+    /// Example: `quipu-sim l2 --seeds 200 --from 0`, and with a fault that must be found
+    /// `quipu-sim l2 --seeds 200 --plant commits-are-unfenced`. One seed with everything that
+    /// happens: `quipu-sim l2 --from 17 --seeds 1 --trace`.
+    #[command(verbatim_doc_comment)]
+    L2(Runs<l2::Plant>),
 }
 
 #[derive(Debug, Args)]
@@ -46,7 +55,8 @@ struct Runs<P: ValueEnum + Send + Sync + 'static> {
 fn main() -> ExitCode {
     let ended = match Cli::parse().layer {
         Layer::L0(runs) => l0(&runs),
-        Layer::L1(runs) => l1(&runs),
+        Layer::L1(runs) => apart(&runs, l1::run_seed, l1::run_seeds),
+        Layer::L2(runs) => apart(&runs, l2::run_seed, l2::run_seeds),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,18 +92,29 @@ fn l0(runs: &Runs<Plant>) -> Result<(), End> {
     Ok(())
 }
 
-fn l1(runs: &Runs<l1::Plant>) -> Result<(), End> {
+/// Runs one seed here, or many in a process each.
+fn apart<P: ValueEnum + Copy + Send + Sync>(
+    runs: &Runs<P>,
+    one: fn(u64, &Trace, Option<P>) -> Result<l1::Passed, Failure>,
+    many: fn(
+        &Path,
+        Range<u64>,
+        usize,
+        Option<P>,
+        &(dyn Fn() + Sync),
+    ) -> Result<l1::Census, Failure>,
+) -> Result<(), End> {
     if runs.trace {
-        return show(runs, |trace| l1::run_seed(runs.from, trace, runs.plant).map(drop));
+        return show(runs, |trace| one(runs.from, trace, runs.plant).map(drop));
     }
     if runs.seeds == 1 {
-        let passed = l1::run_seed(runs.from, &Trace::silent(), runs.plant)?;
+        let passed = one(runs.from, &Trace::silent(), runs.plant)?;
         say(&format!("{}{}", l1::PASSED, passed.census));
         return Ok(());
     }
     let program = std::env::current_exe().map_err(|error| End::Usage(error.to_string()))?;
-    let census = runs
-        .with_bar(|passed| l1::run_seeds(&program, runs.range(), runs.jobs, runs.plant, passed))?;
+    let census =
+        runs.with_bar(|passed| many(&program, runs.range(), runs.jobs, runs.plant, passed))?;
     say(&format!("{} seeds from {}: nothing found in\n{census}", runs.seeds, runs.from));
     Ok(())
 }

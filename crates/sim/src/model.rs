@@ -17,6 +17,14 @@ use crate::stop::{Step, Stop, check};
 
 pub(crate) use self::producers::NextSequence;
 
+/// One command, and what it did.
+pub(crate) struct Applied<'a> {
+    pub(crate) command: &'a Command,
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) before: &'a Model,
+    pub(crate) after: &'a Model,
+}
+
 /// A shard's state after some entries. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
@@ -29,6 +37,23 @@ impl Model {
     pub(crate) fn apply(&mut self, id: EntryId, bundle: &Bundle) -> Vec<Outcome> {
         let commands = bundle.commands.iter();
         commands.map(|command| self.apply_one(id, bundle.proposed_at, command)).collect()
+    }
+
+    /// As [`Self::apply`]; `each` sees every command with what was before and after it.
+    pub(crate) fn apply_each(
+        &mut self,
+        id: EntryId,
+        bundle: &Bundle,
+        each: &mut dyn FnMut(&Applied<'_>) -> Result<(), String>,
+    ) -> Result<Vec<Outcome>, String> {
+        let mut outcomes = Vec::new();
+        for command in &bundle.commands {
+            let before = self.clone();
+            let outcome = self.apply_one(id, bundle.proposed_at, command);
+            each(&Applied { command, outcome: &outcome, before: &before, after: self })?;
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
     }
 
     fn apply_one(&mut self, id: EntryId, now: TimestampMs, command: &Command) -> Outcome {
@@ -80,6 +105,21 @@ impl Model {
     /// The next offset of a partition.
     pub(crate) fn high_watermark(&self, partition: PartitionId) -> u64 {
         self.partitions.get(&partition).map_or(0, |found| found.high_watermark())
+    }
+
+    /// First and next offset of a partition, if it is hosted.
+    pub(crate) fn progress(&self, partition: PartitionId) -> Option<(u64, u64)> {
+        self.partitions.get(&partition).map(|found| (found.log_start(), found.high_watermark()))
+    }
+
+    /// Bytes of the batches that a partition keeps.
+    pub(crate) fn kept_bytes(&self, partition: PartitionId) -> u64 {
+        self.partitions.get(&partition).map_or(0, |found| found.kept_bytes())
+    }
+
+    /// The consumer groups.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// What a partition lost against an earlier state of the same life: it must be nothing.

@@ -27,6 +27,19 @@ pub enum Layer {
     L0,
     /// A cluster.
     L1,
+    /// A cluster with its brokers, and clients.
+    L2,
+}
+
+impl Layer {
+    /// As the command calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::L0 => "l0",
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+        }
+    }
 }
 
 /// A seed that found something.
@@ -54,10 +67,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { layer, seed, plant, reason } = self;
-        let layer = match layer {
-            Layer::L0 => "l0",
-            Layer::L1 => "l1",
-        };
+        let layer = layer.name();
         writeln!(f, "seed {seed} failed: {reason}")?;
         write!(
             f,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use quipu_partition::PartitionHandle;
-use quipu_runtime::Deadline;
+use quipu_runtime::{Deadline, run_blocking};
 use quipu_types::record::BatchHeader;
 use quipu_types::{NodeId, Offset, PartitionId, Progress, TimestampMs};
 
@@ -119,8 +119,7 @@ async fn own_standings(
         });
         standings.collect()
     };
-    let looked = tokio::task::spawn_blocking(look).await;
-    looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    run_blocking(look).await.expect("a panic in a look is a panic here")
 }
 
 fn oldest(

@@ -27,7 +27,7 @@ enum Waiting {
 
 /// The progress of one partition since its position was set.
 #[derive(Debug)]
-pub(super) struct Tracker {
+pub(crate) struct Tracker {
     /// From the position on; those below are settled.
     handed_out: BTreeMap<u64, HandedOut>,
     /// All below was handed out, or is not there.
@@ -38,27 +38,27 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    pub(super) fn new(start: u64) -> Self {
+    pub(crate) fn new(start: u64) -> Self {
         Self { handed_out: BTreeMap::new(), next: start, start, held: 0 }
     }
 
     /// The offset to commit: nothing below it waits for an acknowledgement.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.handed_out.first_key_value().map_or(self.next, |(offset, _)| *offset)
     }
 
     /// Where it began.
-    pub(super) fn start(&self) -> u64 {
+    pub(crate) fn start(&self) -> u64 {
         self.start
     }
 
     /// The next offset to hand out.
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
     /// A message goes out.
-    pub(super) fn hand_out(&mut self, offset: u64, now: Instant) {
+    pub(crate) fn hand_out(&mut self, offset: u64, now: Instant) {
         let entry = HandedOut { state: Waiting::Held, since: Some(now) };
         let before = self.handed_out.insert(offset, entry);
         self.held += usize::from(before.is_none_or(|before| before.state != Waiting::Held));
@@ -66,12 +66,12 @@ impl Tracker {
     }
 
     /// There are no messages below `to` but those that were handed out.
-    pub(super) fn skip_to(&mut self, to: u64) {
+    pub(crate) fn skip_to(&mut self, to: u64) {
         self.next = self.next.max(to);
     }
 
     /// Takes an acknowledgement; returns whether it is new.
-    pub(super) fn ack(&mut self, offset: u64) -> bool {
+    pub(crate) fn ack(&mut self, offset: u64) -> bool {
         let Some(entry) = self.handed_out.get_mut(&offset) else { return false };
         let is_new = entry.state != Waiting::Acked;
         self.held -= usize::from(entry.state == Waiting::Held);
@@ -87,7 +87,7 @@ impl Tracker {
 
     /// The application let go of a message; one that is not acknowledged never will be, and is
     /// late in time even if its processing had not begun.
-    pub(super) fn dropped(&mut self, offset: u64, now: Instant) {
+    pub(crate) fn dropped(&mut self, offset: u64, now: Instant) {
         if let Some(entry) = self.handed_out.get_mut(&offset)
             && entry.state == Waiting::Held
         {
@@ -98,19 +98,19 @@ impl Tracker {
     }
 
     /// Sets when the processing of a message began; `None`: it did not yet.
-    pub(super) fn set_since(&mut self, offset: u64, since: Option<Instant>) {
+    pub(crate) fn set_since(&mut self, offset: u64, since: Option<Instant>) {
         if let Some(entry) = self.handed_out.get_mut(&offset) {
             entry.since = since;
         }
     }
 
     /// Messages that the application holds unacknowledged.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held
     }
 
     /// The message that is unacknowledged for the longest time, and since when.
-    pub(super) fn oldest(&self) -> Option<(u64, Instant)> {
+    pub(crate) fn oldest(&self) -> Option<(u64, Instant)> {
         let open = self.handed_out.iter().filter(|(_, entry)| entry.state != Waiting::Acked);
         open.filter_map(|(offset, entry)| Some((*offset, entry.since?))).min_by_key(|(_, at)| *at)
     }

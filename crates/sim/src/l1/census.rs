@@ -53,6 +53,66 @@ pub enum Event {
     Slowed,
     /// A replica was compared with the model, byte for byte.
     Compared,
+    /// A batch was acknowledged to its producer.
+    Stored,
+    /// A batch was sent again.
+    SentAgain,
+    /// A batch was acknowledged that was stored by an earlier attempt.
+    Duplicate,
+    /// A producer gave a batch up, not knowing whether it is stored.
+    InDoubt,
+    /// A batch that was given up was stored behind younger ones.
+    StoredLate,
+    /// A producer went on under a new id.
+    Identified,
+    /// Records were read.
+    Fetched,
+    /// A read below the log start was refused.
+    BelowStart,
+    /// A read by somebody honest was refused because of the end of the log.
+    AboveEnd,
+    /// A member joined its group anew.
+    Joined,
+    /// A member lost its stream and went on with another.
+    Resumed,
+    /// A partition was taken by a member.
+    Taken,
+    /// A partition was given up by a member that was told to.
+    LetGo,
+    /// A partition went from one member to another that confirmed.
+    HandedOn,
+    /// A partition was taken from a member that was not asked.
+    TakenAway,
+    /// A member was told that it is none any more.
+    Fenced,
+    /// A member's session ended without a heartbeat.
+    Expired,
+    /// A member died.
+    Died,
+    /// A member stood still.
+    Stalled,
+    /// A member left.
+    LeftGroup,
+    /// A record was handled.
+    Handled,
+    /// A record was handled again.
+    HandledAgain,
+    /// Positions of a member were committed.
+    Committed,
+    /// A commit was refused because the partition is somebody else's.
+    CommitRefused,
+    /// A commit of a dead member arrived.
+    LateCommit,
+    /// Positions of a group were looked up.
+    LookedUp,
+    /// Old records went because of their age or the size of the log.
+    Retired,
+    /// Records went on request.
+    Deleted,
+    /// Records went before a group had read them, and it was told.
+    Skipped,
+    /// A machine's wall clock jumped.
+    Jumped,
 }
 
 /// Counts of events.
@@ -60,7 +120,7 @@ pub enum Event {
 pub struct Census(BTreeMap<Event, u64>);
 
 impl Census {
-    pub(super) fn add(&mut self, event: Event) {
+    pub(crate) fn add(&mut self, event: Event) {
         *self.0.entry(event).or_default() += 1;
     }
 

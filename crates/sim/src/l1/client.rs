@@ -28,7 +28,7 @@ const BURST_MAX: u64 = 6;
 const KEPT_MAX: usize = 8;
 
 /// A client.
-pub(super) struct Client {
+pub(crate) struct Client {
     ground: Ground,
     hosts: Arc<Vec<Host>>,
     rng: Rng,
@@ -46,12 +46,12 @@ enum Outcome {
 }
 
 impl Client {
-    pub(super) const fn new(ground: Ground, hosts: Arc<Vec<Host>>, rng: Rng) -> Self {
+    pub(crate) const fn new(ground: Ground, hosts: Arc<Vec<Host>>, rng: Rng) -> Self {
         Self { ground, hosts, rng, unknown: Vec::new() }
     }
 
     /// Works until told to stop.
-    pub(super) async fn work(mut self, stop: CancellationToken) {
+    pub(crate) async fn work(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             tokio::time::sleep(Duration::from_millis(self.rng.below(self.ground.plan.think_ms)))
                 .await;
@@ -272,6 +272,6 @@ fn settle(
 }
 
 /// Whether a shard's replica leads, and knows everything committed before.
-pub(super) fn is_ready(hosted: &Hosted) -> bool {
+pub(crate) fn is_ready(hosted: &Hosted) -> bool {
     hosted.group.status().borrow().role == Role::Leader { is_ready: true }
 }

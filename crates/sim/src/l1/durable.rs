@@ -10,7 +10,7 @@ use super::forgotten::Forgotten;
 
 /// One node's. Made once; a start is checked against it.
 #[derive(Debug, Default)]
-pub(super) struct Durable {
+pub(crate) struct Durable {
     shards: BTreeMap<ShardId, DurableShard>,
 }
 
@@ -34,7 +34,7 @@ impl Durable {
 
     /// Everything handed to the journal is on disk. Says whether entries were cut off since the
     /// last time.
-    pub(super) fn flushed(&mut self, journal: &GroupJournal) -> bool {
+    pub(crate) fn flushed(&mut self, journal: &GroupJournal) -> bool {
         let GroupState { vote, purged, last, .. } = journal.state();
         let own = self.shard(journal.shard());
         let stands = |was: EntryId| purged >= Some(was) || journal.entry_id(was.index) == Some(was);
@@ -44,22 +44,22 @@ impl Durable {
     }
 
     /// A checkpoint is on disk.
-    pub(super) fn checkpointed(&mut self, shard: ShardId, entries: usize) {
+    pub(crate) fn checkpointed(&mut self, shard: ShardId, entries: usize) {
         self.shard(shard).checkpoint = entries;
     }
 
     /// The vote that the start before this one found.
-    pub(super) fn old_vote(&mut self, shard: ShardId) -> Option<Bytes> {
+    pub(crate) fn old_vote(&mut self, shard: ShardId) -> Option<Bytes> {
         self.shard(shard).vote_at_start.clone()
     }
 
     /// What truncations took, for a planted fault.
-    pub(super) fn forgotten(&mut self, shard: ShardId) -> &mut Forgotten {
+    pub(crate) fn forgotten(&mut self, shard: ShardId) -> &mut Forgotten {
         &mut self.shard(shard).forgotten
     }
 
     /// Checks what a start finds.
-    pub(super) fn check(&mut self, found: &GroupJournal, entries: usize) -> Result<(), String> {
+    pub(crate) fn check(&mut self, found: &GroupJournal, entries: usize) -> Result<(), String> {
         let shard = found.shard();
         let own = self.shard(shard);
         let state = found.state();

@@ -17,7 +17,7 @@ thread_local! {
 
 /// From now on this thread gets its chance from the seed. Call it before anything else: what was
 /// drawn before stays.
-pub(super) fn seed_thread(seed: u64) {
+pub(crate) fn seed_thread(seed: u64) {
     // Named here, so that the linker keeps it.
     black_box(getrandom as unsafe extern "C" fn(*mut u8, usize, u32) -> isize);
     SEEDED.replace(Some(Rng::seeded(seed)));

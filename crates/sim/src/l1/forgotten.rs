@@ -7,7 +7,7 @@ use quipu_types::LogIndex;
 
 /// One shard's.
 #[derive(Debug, Default)]
-pub(super) struct Forgotten {
+pub(crate) struct Forgotten {
     held: BTreeMap<LogIndex, JournalEntry>,
     /// What the last truncation took.
     taken: Vec<JournalEntry>,
@@ -15,7 +15,7 @@ pub(super) struct Forgotten {
 
 impl Forgotten {
     /// Looks at the log, as often as it may have changed.
-    pub(super) fn look(&mut self, journal: &GroupJournal) {
+    pub(crate) fn look(&mut self, journal: &GroupJournal) {
         let state = journal.state();
         let (Some(first), Some(last)) = (state.first, state.last) else { return };
         let read = journal.read(first, last.index.next(), usize::MAX).unwrap_or_default();
@@ -31,7 +31,7 @@ impl Forgotten {
     }
 
     /// Puts it back.
-    pub(super) fn put_back(&mut self, journal: &GroupJournal) {
+    pub(crate) fn put_back(&mut self, journal: &GroupJournal) {
         let taken = std::mem::take(&mut self.taken);
         let Some(before) = taken.first().and_then(|entry| entry.id.index.get().checked_sub(1))
         else {

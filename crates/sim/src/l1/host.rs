@@ -24,11 +24,11 @@ const RESTART_MS: u64 = 4_000;
 
 /// One machine. Clones are the same one.
 #[derive(Clone)]
-pub(super) struct Host {
+pub(crate) struct Host {
     id: NodeId,
     ground: Ground,
     state: Arc<Mutex<State>>,
-    pub(super) pace: Pace,
+    pub(crate) pace: Pace,
     durable: Arc<Mutex<Durable>>,
     /// A restart need not wait any longer.
     hurry: Arc<Notify>,
@@ -44,7 +44,7 @@ struct State {
 }
 
 impl Host {
-    pub(super) fn new(id: NodeId, ground: Ground, mut rng: Rng) -> Self {
+    pub(crate) fn new(id: NodeId, ground: Ground, mut rng: Rng) -> Self {
         let pace = Pace::new(Rng::seeded(rng.next_u64()));
         let remains = Remains::new(rng.next_u64());
         let state = State { rng, remains, process: None, lives: 0, is_calm: true };
@@ -56,22 +56,22 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) const fn id(&self) -> NodeId {
+    pub(crate) const fn id(&self) -> NodeId {
         self.id
     }
 
     /// The replica of a shard here, while it runs.
-    pub(super) fn hosted(&self, shard: ShardId) -> Option<Hosted> {
+    pub(crate) fn hosted(&self, shard: ShardId) -> Option<Hosted> {
         self.process().and_then(|process| process.hosted(shard))
     }
 
     /// The process, while one runs.
-    pub(super) fn process(&self) -> Option<Arc<Process>> {
+    pub(crate) fn process(&self) -> Option<Arc<Process>> {
         self.state().process.clone()
     }
 
     /// Keeps a process running, for ever: whatever ends it, another one begins.
-    pub(super) async fn keep_running(self) {
+    pub(crate) async fn keep_running(self) {
         loop {
             match self.boot() {
                 Ok(process) => self.live(&process).await,
@@ -83,7 +83,7 @@ impl Host {
     }
 
     /// Lives through a process: until it is ended, or ends by itself.
-    async fn live(&self, process: &Process) {
+    async fn live(&self, process: &Arc<Process>) {
         let opened = process.open(&self.durable).await;
         let stop = match opened {
             Ok(()) => process.ended().await.map(|reason| process.disk().stop(reason)),
@@ -152,7 +152,7 @@ impl Host {
     }
 
     /// Ends the process without a word.
-    pub(super) fn crash(&self, end: End) {
+    pub(crate) fn crash(&self, end: End) {
         let process = self.state().process.take();
         if let Some(process) = &process {
             process.life().end();
@@ -185,7 +185,7 @@ impl Host {
     }
 
     /// Shuts the process down as one should.
-    pub(super) async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let Some(process) = self.process() else { return };
         process.life().is_going(process.shut_down()).await;
         if !process.life().is_over() {
@@ -199,14 +199,14 @@ impl Host {
     }
 
     /// The disk fails from now on, as planned.
-    pub(super) fn plan_faults(&self, faults: Faults) {
+    pub(crate) fn plan_faults(&self, faults: Faults) {
         let event = format_args!("node {} has {faults:?} before it", self.id);
         self.ground.scene.note(event);
         self.state().remains.disk.set_faults(faults);
     }
 
     /// Whether faults may strike from now on.
-    pub(super) fn set_calm(&self, is_calm: bool) {
+    pub(crate) fn set_calm(&self, is_calm: bool) {
         let mut state = self.state();
         state.is_calm = is_calm;
         if is_calm {

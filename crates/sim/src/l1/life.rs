@@ -5,41 +5,41 @@ use tokio_util::sync::CancellationToken;
 
 /// A process. Clones are the same one.
 #[derive(Clone, Debug)]
-pub(super) struct Life {
+pub(crate) struct Life {
     node: NodeId,
     number: u64,
     over: CancellationToken,
 }
 
 impl Life {
-    pub(super) fn begin(node: NodeId, number: u64) -> Self {
+    pub(crate) fn begin(node: NodeId, number: u64) -> Self {
         Self { node, number, over: CancellationToken::new() }
     }
 
-    pub(super) const fn node(&self) -> NodeId {
+    pub(crate) const fn node(&self) -> NodeId {
         self.node
     }
 
-    pub(super) const fn number(&self) -> u64 {
+    pub(crate) const fn number(&self) -> u64 {
         self.number
     }
 
     /// Ends it: what its tasks do from now on is not seen by anybody.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.over.cancel();
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over.is_cancelled()
     }
 
     /// Waits for something, or for its end; says whether it still lives.
-    pub(super) async fn is_going(&self, something: impl Future<Output = ()>) -> bool {
+    pub(crate) async fn is_going(&self, something: impl Future<Output = ()>) -> bool {
         self.over.run_until_cancelled(something).await.is_some() && !self.is_over()
     }
 
     /// Waits for its end.
-    pub(super) async fn over(&self) {
+    pub(crate) async fn over(&self) {
         self.over.cancelled().await;
     }
 }

@@ -18,7 +18,7 @@ use crate::node::End;
 const LASTS_MS: u64 = 5_000;
 
 /// What breaks things.
-pub(super) struct Nemesis {
+pub(crate) struct Nemesis {
     ground: Ground,
     hosts: Arc<Vec<Host>>,
     rng: Rng,
@@ -26,7 +26,7 @@ pub(super) struct Nemesis {
 }
 
 impl Nemesis {
-    pub(super) const fn new(
+    pub(crate) const fn new(
         ground: Ground,
         hosts: Arc<Vec<Host>>,
         rng: Rng,
@@ -36,7 +36,7 @@ impl Nemesis {
     }
 
     /// Works until told to stop.
-    pub(super) async fn work(mut self) {
+    pub(crate) async fn work(mut self) {
         loop {
             let pause = Duration::from_millis(self.rng.below(self.ground.plan.fault_pause_ms));
             let slept = self.stop.run_until_cancelled(tokio::time::sleep(pause)).await;

@@ -32,18 +32,18 @@ const SPIKE_MS: u64 = 900;
 
 /// How fast the network is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Weather {
+pub(crate) struct Weather {
     /// Between two nodes, at least. Unit: microseconds.
-    pub(super) delay_us: u64,
+    pub(crate) delay_us: u64,
     /// On top, at most.
-    pub(super) jitter_us: u64,
+    pub(crate) jitter_us: u64,
     /// One frame in so many takes much longer; 0 for none.
-    pub(super) spike_one_in: u64,
+    pub(crate) spike_one_in: u64,
 }
 
 /// The network. Clones share it.
 #[derive(Clone)]
-pub(super) struct Net {
+pub(crate) struct Net {
     shared: Arc<Shared>,
 }
 
@@ -66,7 +66,7 @@ struct State {
 }
 
 impl Net {
-    pub(super) fn new(rng: Rng, weather: Weather, scene: Scene, tasks: TaskGroup) -> Self {
+    pub(crate) fn new(rng: Rng, weather: Weather, scene: Scene, tasks: TaskGroup) -> Self {
         let state = State {
             rng,
             listening: BTreeMap::new(),
@@ -88,7 +88,7 @@ impl Net {
     }
 
     /// A process listens for its peers.
-    pub(super) fn listen(&self, life: &Life, service: PeerService) {
+    pub(crate) fn listen(&self, life: &Life, service: PeerService) {
         let node = life.node();
         self.state().listening.insert(node, (life.clone(), service));
         // The machine is there again: it knows nothing of connections from before.
@@ -96,7 +96,7 @@ impl Net {
     }
 
     /// A process is gone. Its peers hear of it at once, unless its machine went too.
-    pub(super) fn leave(&self, life: &Life, is_silent: bool) {
+    pub(crate) fn leave(&self, life: &Life, is_silent: bool) {
         self.state().listening.remove(&life.node());
         let number = life.number();
         let node = life.node();
@@ -112,7 +112,7 @@ impl Net {
     }
 
     /// Nothing passes from one node to the other until [`Self::mend`].
-    pub(super) fn cut(&self, from: NodeId, to: NodeId) {
+    pub(crate) fn cut(&self, from: NodeId, to: NodeId) {
         *self.state().cuts.entry((from, to)).or_default() += 1;
         self.shared.cuts_changed.send_modify(|version| *version += 1);
         let own = self.clone();
@@ -126,7 +126,7 @@ impl Net {
     }
 
     /// Takes one reason for a cut away.
-    pub(super) fn mend(&self, from: NodeId, to: NodeId) {
+    pub(crate) fn mend(&self, from: NodeId, to: NodeId) {
         {
             let mut state = self.state();
             let Some(reasons) = state.cuts.get_mut(&(from, to)) else { return };
@@ -139,7 +139,7 @@ impl Net {
     }
 
     /// Breaks every connection between two nodes.
-    pub(super) fn reset(&self, one: NodeId, other: NodeId) {
+    pub(crate) fn reset(&self, one: NodeId, other: NodeId) {
         self.break_where(|connection| connection.is_between(one, other), "reset");
     }
 

@@ -9,18 +9,26 @@ use quipu_shard::{Bundle, Outcome, reply};
 use quipu_types::{EntryId, LogIndex, NodeId, ShardId, Term};
 
 use super::proposals::Proposals;
-use crate::model::Model;
+use crate::model::{Applied, Model};
 
 /// One shard's.
-pub(super) struct Oracle {
+pub(crate) struct Oracle {
     shard: ShardId,
     entries: Vec<Entry>,
     /// After each entry; before the first, the empty state.
     states: Vec<After>,
-    pub(super) proposals: Proposals,
+    pub(crate) proposals: Proposals,
     leaders: BTreeMap<Term, NodeId>,
     /// Entries up to the last acknowledged one.
     acknowledged: usize,
+    /// Who else looks at what the log says; then proposals are somebody else's to know.
+    watch: Option<Box<dyn Watch>>,
+}
+
+/// Looks at each command as the log says it, once.
+pub(crate) trait Watch: Send {
+    /// A command was applied for the first time by any replica.
+    fn applied(&mut self, step: &Applied<'_>) -> Result<(), String>;
 }
 
 struct Entry {
@@ -37,7 +45,7 @@ struct After {
 }
 
 impl Oracle {
-    pub(super) fn new(shard: ShardId) -> Self {
+    pub(crate) fn new(shard: ShardId) -> Self {
         let empty =
             After { model: Model::default(), membership: Bytes::new(), outcomes: Arc::default() };
         Self {
@@ -47,37 +55,44 @@ impl Oracle {
             proposals: Proposals::default(),
             leaders: BTreeMap::new(),
             acknowledged: 0,
+            watch: None,
         }
     }
 
+    /// Has every command looked at; who proposed what is not checked here then.
+    pub(crate) fn watched_by(mut self, watch: Box<dyn Watch>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
     /// Entries that some replica has applied.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Entries up to the last acknowledged one.
-    pub(super) const fn acknowledged(&self) -> usize {
+    pub(crate) const fn acknowledged(&self) -> usize {
         self.acknowledged
     }
 
     /// The state after the first `applied` entries.
-    pub(super) fn model(&self, applied: usize) -> &Model {
+    pub(crate) fn model(&self, applied: usize) -> &Model {
         &self.states[applied].model
     }
 
     /// The newest state.
-    pub(super) fn newest(&self) -> &Model {
+    pub(crate) fn newest(&self) -> &Model {
         &self.states[self.len()].model
     }
 
     /// What a checkpoint after the first `applied` entries says.
-    pub(super) fn applied_state(&self, applied: usize) -> AppliedState {
+    pub(crate) fn applied_state(&self, applied: usize) -> AppliedState {
         let last = applied.checked_sub(1).map(|last| self.entries[last].id);
         AppliedState { applied: last, membership: self.states[applied].membership.clone() }
     }
 
     /// How many entries a checkpoint speaks of, if it is one of this log.
-    pub(super) fn recognize(&self, state: &AppliedState) -> Result<usize, String> {
+    pub(crate) fn recognize(&self, state: &AppliedState) -> Result<usize, String> {
         let applied = count(state.applied);
         if applied > self.len() || self.applied_state(applied) != *state {
             let shard = self.shard;
@@ -87,7 +102,7 @@ impl Oracle {
     }
 
     /// A replica leads in a term.
-    pub(super) fn leads(&mut self, node: NodeId, term: Term) -> Result<(), String> {
+    pub(crate) fn leads(&mut self, node: NodeId, term: Term) -> Result<(), String> {
         match *self.leaders.entry(term).or_insert(node) {
             leader if leader == node => Ok(()),
             leader => {
@@ -98,7 +113,7 @@ impl Oracle {
     }
 
     /// A replica applied its next entry, after `applied` others, and answered it.
-    pub(super) fn applied(
+    pub(crate) fn applied(
         &mut self,
         applied: usize,
         id: EntryId,
@@ -144,9 +159,16 @@ impl Oracle {
         next.outcomes = Arc::default();
         match payload {
             Payload::Command(bytes) => {
-                self.proposals.found(shard, bytes, id)?;
                 let bundle = Bundle::decode(bytes.clone()).map_err(|error| error.to_string())?;
-                next.outcomes = Arc::new(next.model.apply(id, &bundle));
+                next.outcomes = Arc::new(match &mut self.watch {
+                    Some(watch) => {
+                        next.model.apply_each(id, &bundle, &mut |step| watch.applied(step))?
+                    }
+                    None => {
+                        self.proposals.found(shard, bytes, id)?;
+                        next.model.apply(id, &bundle)
+                    }
+                });
             }
             Payload::Membership(members) => next.membership = stored(id, members),
             Payload::Blank => {}
@@ -159,7 +181,7 @@ impl Oracle {
     }
 
     /// A proposal was acknowledged at an index.
-    pub(super) fn acknowledge(&mut self, command: &Bytes, id: EntryId) -> Result<(), String> {
+    pub(crate) fn acknowledge(&mut self, command: &Bytes, id: EntryId) -> Result<(), String> {
         let is_there = self.entries.get(place(id.index)).is_some_and(|entry| {
             entry.id == id && entry.payload == Payload::Command(command.clone())
         });
@@ -171,7 +193,7 @@ impl Oracle {
     }
 
     /// Everything acknowledged is in the log, and every replica came so far.
-    pub(super) fn check_end(&self, applied: usize) -> Result<(), String> {
+    pub(crate) fn check_end(&self, applied: usize) -> Result<(), String> {
         let (shard, all, acknowledged) = (self.shard, self.len(), self.acknowledged);
         if applied == all && acknowledged <= all {
             return self.proposals.check_end(shard);
@@ -202,11 +224,11 @@ fn brief(payload: &Payload) -> String {
 }
 
 /// An index as a place in a list.
-pub(super) fn place(index: LogIndex) -> usize {
+pub(crate) fn place(index: LogIndex) -> usize {
     usize::try_from(index.get()).expect("few")
 }
 
 /// How many entries end with this one.
-pub(super) fn count(last: Option<EntryId>) -> usize {
+pub(crate) fn count(last: Option<EntryId>) -> usize {
     last.map_or(0, |id| place(id.index) + 1)
 }

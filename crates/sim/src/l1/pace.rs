@@ -13,7 +13,7 @@ const SLOW_MS: u64 = 1_600;
 
 /// A disk's pace. Clones share it.
 #[derive(Clone)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     rng: Arc<Mutex<Rng>>,
     is_slow: watch::Sender<bool>,
     /// Reasons why nothing moves.
@@ -21,27 +21,27 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(rng: Rng) -> Self {
+    pub(crate) fn new(rng: Rng) -> Self {
         let rng = Arc::new(Mutex::new(rng));
         Self { rng, is_slow: watch::Sender::new(false), held: watch::Sender::new(0) }
     }
 
     /// Whether flushes take long from now on.
-    pub(super) fn slow(&self, is_slow: bool) {
+    pub(crate) fn slow(&self, is_slow: bool) {
         self.is_slow.send_replace(is_slow);
     }
 
     /// Nothing moves until [`Self::release`].
-    pub(super) fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.held.send_modify(|reasons| *reasons += 1);
     }
 
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.held.send_modify(|reasons| *reasons = reasons.saturating_sub(1));
     }
 
     /// Waits until the next flush is done.
-    pub(super) async fn next(&self) {
+    pub(crate) async fn next(&self) {
         let is_slow = *self.is_slow.borrow();
         let within = if is_slow { SLOW_MS } else { QUICK_MS };
         let drawn = self.rng.lock().unwrap_or_else(PoisonError::into_inner).below(within);
@@ -49,6 +49,11 @@ impl Pace {
         // A disk that recovers is quick at once.
         let recovered = slowness.wait_for(|now| is_slow && !now);
         let _ = tokio::time::timeout(Duration::from_millis(drawn), recovered).await;
+        self.moving().await;
+    }
+
+    /// Waits until the machine moves.
+    pub(crate) async fn moving(&self) {
         let mut held = self.held.subscribe();
         let _ = held.wait_for(|reasons| *reasons == 0).await;
     }

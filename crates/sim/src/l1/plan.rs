@@ -12,26 +12,26 @@ use crate::plan::Plan as StoragePlan;
 
 /// Sizes, paces and counts of one run.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) nodes: u64,
-    pub(super) storage: StoragePlan,
-    pub(super) consensus: Config,
-    pub(super) weather: Weather,
+pub(crate) struct Plan {
+    pub(crate) nodes: u64,
+    pub(crate) storage: StoragePlan,
+    pub(crate) consensus: Config,
+    pub(crate) weather: Weather,
     /// How long clients work while faults strike.
-    pub(super) load: Duration,
-    pub(super) clients: u64,
+    pub(crate) load: Duration,
+    pub(crate) clients: u64,
     /// Between two operations of a client, at most. Unit: milliseconds.
-    pub(super) think_ms: u64,
+    pub(crate) think_ms: u64,
     /// Between two faults, at most. Unit: milliseconds.
-    pub(super) fault_pause_ms: u64,
+    pub(crate) fault_pause_ms: u64,
     /// Between two checkpoints of a node, at most. Unit: milliseconds.
-    pub(super) checkpoint_ms: u64,
+    pub(crate) checkpoint_ms: u64,
     /// Whether all nodes lose power once more at the end.
-    pub(super) has_last_blackout: bool,
+    pub(crate) has_last_blackout: bool,
 }
 
 impl Plan {
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         let storage = StoragePlan { shards: pick(rng, &[1, 1, 2, 3]), ..StoragePlan::draw(rng) };
         Self {
             nodes: pick(rng, &[3, 3, 3, 3, 3, 5]),
@@ -48,7 +48,7 @@ impl Plan {
     }
 }
 
-fn consensus(rng: &mut Rng) -> Config {
+pub(crate) fn consensus(rng: &mut Rng) -> Config {
     let beat = pick(rng, &[100, 200, 300]);
     let election = beat * pick(rng, &[3, 5]);
     Config {
@@ -63,7 +63,7 @@ fn consensus(rng: &mut Rng) -> Config {
     }
 }
 
-fn weather(rng: &mut Rng) -> Weather {
+pub(crate) fn weather(rng: &mut Rng) -> Weather {
     Weather {
         delay_us: pick(rng, &[100, 1_000, 8_000]),
         jitter_us: pick(rng, &[200, 3_000, 20_000]),
@@ -72,7 +72,7 @@ fn weather(rng: &mut Rng) -> Weather {
 }
 
 /// What strikes a disk while its node runs.
-pub(super) fn disk_faults(rng: &mut Rng) -> Faults {
+pub(crate) fn disk_faults(rng: &mut Rng) -> Faults {
     let most = pick(rng, &[5, 40, 300]);
     let at = Some(1 + rng.below(most));
     match rng.below(8) {
@@ -84,6 +84,6 @@ pub(super) fn disk_faults(rng: &mut Rng) -> Faults {
 }
 
 /// What strikes a disk while its node starts.
-pub(super) fn start_faults(rng: &mut Rng) -> Faults {
+pub(crate) fn start_faults(rng: &mut Rng) -> Faults {
     if one_in(rng, 5) { disk_faults(rng) } else { Faults::default() }
 }

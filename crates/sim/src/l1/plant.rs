@@ -4,6 +4,36 @@ use std::fmt;
 
 use clap::ValueEnum;
 
+use crate::l2;
+
+/// A planted fault of any layer above storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Planted {
+    L1(Plant),
+    L2(l2::Plant),
+}
+
+impl From<Plant> for Planted {
+    fn from(plant: Plant) -> Self {
+        Self::L1(plant)
+    }
+}
+
+impl From<l2::Plant> for Planted {
+    fn from(plant: l2::Plant) -> Self {
+        Self::L2(plant)
+    }
+}
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::L1(plant) => plant.fmt(f),
+            Self::L2(plant) => plant.fmt(f),
+        }
+    }
+}
+
 /// A fault of the program or a lie of the disk, which some seed must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Plant {
@@ -53,7 +83,7 @@ impl Plant {
     ];
 
     /// The lie of the disk that it is, if it is one.
-    pub(super) const fn of_the_disk(self) -> Option<crate::Plant> {
+    pub(crate) const fn of_the_disk(self) -> Option<crate::Plant> {
         match self {
             Self::JournalFlushLies => Some(crate::Plant::JournalFlushLies),
             Self::TablesFlushLies => Some(crate::Plant::TablesFlushLies),

@@ -1,14 +1,22 @@
 //! One process: the real thing, from consensus down to the disk.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use quipu_broker::storage_guard::StorageGuard;
+use quipu_broker::{Broker, BrokerEnv, OpenShard};
 use quipu_consensus::{Consensus, Group, PeerIdentity, Role};
 use quipu_kv::SimTables;
+use quipu_metadata::sim;
 use quipu_runtime::{Clock, Fatal, FatalReceiver, OnExit, Rng, TaskGroup};
 use quipu_shard::sim::SimShard;
-use quipu_types::{ClusterId, DirectoryId, Incarnation, ShardId, StartHistory};
+use quipu_shard::{OpenError, ResidenceError, Shard, Shards};
+use quipu_types::{
+    ClusterId, DirectoryId, Incarnation, PartitionId, ReplicaId, ShardId, StartHistory,
+};
+use tokio::sync::watch;
 
 use super::census::Event;
 use super::durable::Durable;
@@ -18,11 +26,12 @@ use super::net::Door;
 use super::plant::Plant;
 use super::witness::{Replica, Witness};
 use crate::disk::SimDisk;
+use crate::l2::Floor;
 use crate::node::Node;
 use crate::stop::{Step, Stop};
 
 /// A running process.
-pub(super) struct Process {
+pub(crate) struct Process {
     ground: Ground,
     life: Life,
     /// None once it was torn down: dropping it closes the journal.
@@ -34,24 +43,29 @@ pub(super) struct Process {
     tasks: TaskGroup,
     fatal: FatalReceiver,
     hosted: Mutex<BTreeMap<ShardId, Hosted>>,
+    /// How many are.
+    count: watch::Sender<usize>,
+    broker: OnceLock<Broker>,
     rng: Mutex<Rng>,
 }
 
 /// A shard's replica in a process. Clones are the same one.
 #[derive(Clone)]
-pub(super) struct Hosted {
-    pub(super) group: Group,
-    pub(super) replica: Arc<Replica>,
-    pub(super) consensus: Arc<Consensus>,
-    pub(super) clock: Clock,
+pub(crate) struct Hosted {
+    pub(crate) group: Group,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) consensus: Arc<Consensus>,
+    pub(crate) clock: Clock,
+    /// What its broker holds, where there is one.
+    pub(crate) shard: Option<Shard>,
 }
 
 impl Process {
     /// Starts consensus, without any shard yet.
-    pub(super) fn begin(ground: &Ground, node: Node, life: Life, rng: Rng) -> Self {
+    pub(crate) fn begin(ground: &Ground, node: Node, life: Life, rng: Rng) -> Self {
         let (reporter, fatal) = Fatal::new();
         let tasks = TaskGroup::root(&format!("node-{}", life.node()), reporter);
-        let clock = Clock::fixed(0);
+        let clock = ground.floor.as_ref().map_or_else(|| Clock::fixed(0), |floor| floor.clock(life.node()));
         let door = Arc::new(Door::new(ground.net.clone(), life.clone()));
         let identity = PeerIdentity {
             cluster: ClusterId::from_bytes([1; 16]),
@@ -80,19 +94,21 @@ impl Process {
             tasks,
             fatal,
             hosted: Mutex::default(),
+            count: watch::Sender::new(0),
+            broker: OnceLock::new(),
             rng: Mutex::new(rng),
         }
     }
 
-    pub(super) const fn life(&self) -> &Life {
+    pub(crate) const fn life(&self) -> &Life {
         &self.life
     }
 
-    pub(super) const fn disk(&self) -> &SimDisk {
+    pub(crate) const fn disk(&self) -> &SimDisk {
         &self.disk
     }
 
-    pub(super) fn tables(&self) -> SimTables {
+    pub(crate) fn tables(&self) -> SimTables {
         self.tables.clone()
     }
 
@@ -104,24 +120,84 @@ impl Process {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
     }
 
-    pub(super) fn hosted(&self, shard: ShardId) -> Option<Hosted> {
+    pub(crate) fn hosted(&self, shard: ShardId) -> Option<Hosted> {
         self.hosted.lock().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()
     }
 
+    /// The broker, where there is one and it has started.
+    pub(crate) fn broker(&self) -> Option<Broker> {
+        self.broker.get().cloned()
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The tasks that end with it.
+    pub(crate) const fn tasks(&self) -> &TaskGroup {
+        &self.tasks
+    }
+
     /// Opens all shards, after a look at what the last process left of them.
-    pub(super) async fn open(&self, durable: &Arc<Mutex<Durable>>) -> Step {
-        for shard in self.ground.shards().collect::<Vec<_>>() {
-            let hosted = tokio::select! {
-                biased;
-                reason = self.ended() => return Err(self.disk.stop(reason.unwrap_or_default())),
-                hosted = self.open_shard(shard, durable) => hosted?,
-            };
-            self.tasks.spawn("role", OnExit::Log, follow_role(hosted.clone()));
-            self.hosted.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, hosted);
+    pub(crate) async fn open(self: &Arc<Self>, durable: &Arc<Mutex<Durable>>) -> Step {
+        match self.ground.floor.clone() {
+            Some(floor) => self.open_by_broker(&floor, durable).await?,
+            None => {
+                for shard in self.ground.shards().collect::<Vec<_>>() {
+                    tokio::select! {
+                        biased;
+                        reason = self.ended() => {
+                            return Err(self.disk.stop(reason.unwrap_or_default()));
+                        }
+                        hosted = self.host(shard, durable) => drop(hosted?),
+                    }
+                }
+            }
         }
         let checkpoints = checkpoints(self.all_hosted(), self.ground.clone(), self.draw());
         self.tasks.spawn("checkpoints", OnExit::Log, checkpoints);
         Ok(())
+    }
+
+    /// Starts the broker, which opens the shards that its image names.
+    async fn open_by_broker(
+        self: &Arc<Self>,
+        floor: &Arc<Floor>,
+        durable: &Arc<Mutex<Durable>>,
+    ) -> Step {
+        let node = self.life.node();
+        self.tasks.spawn("wall clock", OnExit::Log, floor.run_clock(node, self.clock.clone()));
+        let opener = Opener { process: Arc::downgrade(self), durable: Arc::clone(durable) };
+        let (consensus, clock) = (Arc::clone(&self.consensus), self.clock.clone());
+        let broker = Broker::start(BrokerEnv {
+            node,
+            metadata: sim::fixed(floor.image(), Arc::clone(&consensus), clock.clone()),
+            consensus,
+            shards: Shards::new(),
+            opener: Arc::new(opener),
+            storage: StorageGuard::new(),
+            retention_interval: floor.retention_interval(),
+            clock,
+            tasks: self.tasks.clone(),
+        });
+        let _ = self.broker.set(broker);
+        let mut count = self.count.subscribe();
+        let all = self.ground.shards().count();
+        tokio::select! {
+            biased;
+            reason = self.ended() => Err(self.disk.stop(reason.unwrap_or_default())),
+            _ = count.wait_for(|count| *count == all) => Ok(()),
+        }
+    }
+
+    /// Opens a shard.
+    async fn host(&self, shard: ShardId, durable: &Arc<Mutex<Durable>>) -> Step<Hosted> {
+        let hosted = self.open_shard(shard, durable).await?;
+        self.tasks.spawn("role", OnExit::Log, follow_role(hosted.clone()));
+        let mut all = self.hosted.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(shard, hosted.clone());
+        self.count.send_replace(all.len());
+        Ok(hosted)
     }
 
     fn all_hosted(&self) -> Vec<Hosted> {
@@ -130,10 +206,11 @@ impl Process {
 
     async fn open_shard(&self, shard: ShardId, durable: &Arc<Mutex<Durable>>) -> Step<Hosted> {
         let refused = |error: String| self.disk.stop(format!("shard {shard}: {error}"));
-        let (witness, replica, journal) = {
+        let (witness, replica, journal, view) = {
             let node = self.node();
             let node = node.as_ref().ok_or(Stop::Fault)?;
             let opened = SimShard::open(node.shard_env(shard), shard).map_err(refused)?;
+            let view = opened.view.clone();
             let journal = node.journal.group(shard);
             let replica = Arc::new(Replica {
                 shard,
@@ -151,17 +228,20 @@ impl Process {
                 &journal,
                 Rng::seeded(self.draw()),
             );
-            (witness.map_err(Stop::Violation)?, replica, journal)
+            (witness.map_err(Stop::Violation)?, replica, journal, view)
         };
         let id = replica_on(self.life.node());
         let group = self.consensus.open_group(shard, id, journal, Box::new(witness)).await;
         let group = group.map_err(|error| refused(error.to_string()))?;
         let (consensus, clock) = (Arc::clone(&self.consensus), self.clock.clone());
-        Ok(Hosted { group, replica, consensus, clock })
+        let around =
+            || view.shard(group.clone(), Arc::clone(&consensus), clock.clone(), &self.tasks);
+        let shard = self.ground.floor.is_some().then(around);
+        Ok(Hosted { group, replica, consensus, clock, shard })
     }
 
     /// Has the journal written and flushed.
-    pub(super) fn flush(&self, durable: &Mutex<Durable>) -> Step {
+    pub(crate) fn flush(&self, durable: &Mutex<Durable>) -> Step {
         let node = self.node();
         let Some(node) = node.as_ref() else { return Ok(()) };
         node.step_journal()?;
@@ -180,7 +260,7 @@ impl Process {
     }
 
     /// Ends it as its journal would.
-    pub(super) fn fail(&self, stop: &Stop) {
+    pub(crate) fn fail(&self, stop: &Stop) {
         self.tasks.fatal().stop_node(match stop {
             Stop::Fault => "the journal failed",
             Stop::Violation(what) => what,
@@ -188,7 +268,7 @@ impl Process {
     }
 
     /// Waits for its end; says why, if it ended by itself.
-    pub(super) async fn ended(&self) -> Option<String> {
+    pub(crate) async fn ended(&self) -> Option<String> {
         let mut fatal = self.fatal.clone();
         tokio::select! {
             biased;
@@ -198,16 +278,50 @@ impl Process {
     }
 
     /// Stops what runs, in order.
-    pub(super) async fn shut_down(&self) {
+    pub(crate) async fn shut_down(&self) {
         self.consensus.shutdown().await;
     }
 
     /// Takes what is left of it apart, after its life.
-    pub(super) fn tear_down(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn tear_down(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         self.tasks.cancel();
         // Whoever waits for the journal hears that it is closed.
         drop(self.node().take());
         async move { self.consensus.shutdown().await }
+    }
+}
+
+/// Opens shards for a broker.
+struct Opener {
+    process: Weak<Process>,
+    durable: Arc<Mutex<Durable>>,
+}
+
+impl OpenShard for Opener {
+    fn open(&self, shard: ShardId, _: ReplicaId) -> BoxFuture<'static, Result<Shard, OpenError>> {
+        let (process, durable) = (self.process.clone(), Arc::clone(&self.durable));
+        Box::pin(async move {
+            if let Some(process) = process.upgrade() {
+                match process.host(shard, &durable).await {
+                    Ok(hosted) => return Ok(hosted.shard.expect("there is a broker")),
+                    Err(stop) => process.fail(&stop),
+                }
+            }
+            // The process ends: nothing is tried again in it.
+            std::future::pending().await
+        })
+    }
+
+    fn evict(
+        &self,
+        _: ShardId,
+        _: Vec<PartitionId>,
+    ) -> BoxFuture<'static, Result<(), ResidenceError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn residents(&self) -> BoxFuture<'static, Result<Vec<(ShardId, ReplicaId)>, ResidenceError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }
 

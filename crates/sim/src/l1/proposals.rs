@@ -7,7 +7,7 @@ use quipu_types::{EntryId, ShardId};
 
 /// All proposals of one shard, by their bytes: no two are alike.
 #[derive(Default)]
-pub(super) struct Proposals {
+pub(crate) struct Proposals {
     all: BTreeMap<Bytes, Proposal>,
 }
 
@@ -25,29 +25,29 @@ struct Proposal {
 
 impl Proposals {
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// A client is about to propose.
-    pub(super) fn attempt(&mut self, command: &Bytes) {
+    pub(crate) fn attempt(&mut self, command: &Bytes) {
         self.all.entry(command.clone()).or_default().attempts += 1;
     }
 
     /// An attempt was refused without effect.
-    pub(super) fn refused(&mut self, shard: ShardId, command: &Bytes) -> Result<(), String> {
+    pub(crate) fn refused(&mut self, shard: ShardId, command: &Bytes) -> Result<(), String> {
         let proposal = self.all.entry(command.clone()).or_default();
         proposal.refused += 1;
         proposal.check(shard)
     }
 
     /// Somebody was told of its success, without its place.
-    pub(super) fn promised(&mut self, command: &Bytes) {
+    pub(crate) fn promised(&mut self, command: &Bytes) {
         self.all.entry(command.clone()).or_default().is_promised = true;
     }
 
     /// Everything that was promised is in the log.
-    pub(super) fn check_end(&self, shard: ShardId) -> Result<(), String> {
+    pub(crate) fn check_end(&self, shard: ShardId) -> Result<(), String> {
         let lost = self.all.values().filter(|one| one.is_promised && one.found == 0).count();
         if lost == 0 {
             return Ok(());
@@ -56,7 +56,7 @@ impl Proposals {
     }
 
     /// A command is in the log.
-    pub(super) fn found(
+    pub(crate) fn found(
         &mut self,
         shard: ShardId,
         command: &Bytes,

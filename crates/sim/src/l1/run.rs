@@ -13,9 +13,10 @@ use tokio::runtime::Builder;
 
 use super::census::Census;
 use super::entropy::seed_thread;
-use super::plant::Plant;
+use super::plant::{Plant, Planted};
 use super::scene::Scene;
 use super::world::World;
+use crate::l2;
 use crate::panics::caught;
 use crate::seeds::{Failure, Layer, run_all};
 use crate::trace::Trace;
@@ -41,11 +42,21 @@ pub struct Passed {
 /// # Panics
 /// When the machine gives no thread.
 pub fn run_seed(seed: u64, trace: &Trace, plant: Option<Plant>) -> Result<Passed, Failure> {
+    run_one(Layer::L1, seed, trace, plant.map(Planted::L1))
+}
+
+/// Runs one seed of a layer, here and now.
+pub(crate) fn run_one(
+    layer: Layer,
+    seed: u64,
+    trace: &Trace,
+    plant: Option<Planted>,
+) -> Result<Passed, Failure> {
     let (sender, answer) = mpsc::channel();
     let heard = trace.clone();
     let run = move || {
         seed_thread(seed);
-        let ran = caught(|| simulate(seed, heard, plant)).unwrap_or_else(Err);
+        let ran = caught(|| simulate(layer, seed, heard, plant)).unwrap_or_else(Err);
         // Nobody waits any more for a run that took too long.
         let _ = sender.send(ran);
     };
@@ -54,20 +65,24 @@ pub fn run_seed(seed: u64, trace: &Trace, plant: Option<Plant>) -> Result<Passed
         Err(format!("no end after {ENDS_WITHIN:?}: simulated time does not go on"))
     });
     let plant = plant.map(|plant| plant.to_string());
-    ran.map(|census| Passed { hash: trace.hash(), census }).map_err(|reason| Failure {
-        layer: Layer::L1,
-        seed,
-        plant,
-        reason,
-    })
+    ran.map(|census| Passed { hash: trace.hash(), census })
+        .map_err(|reason| Failure { layer, seed, plant, reason })
 }
 
-fn simulate(seed: u64, trace: Trace, plant: Option<Plant>) -> Result<Census, String> {
+fn simulate(
+    layer: Layer,
+    seed: u64,
+    trace: Trace,
+    plant: Option<Planted>,
+) -> Result<Census, String> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let scene = runtime.block_on(async {
         let scene = Scene::new(trace, plant);
-        World::new(seed, scene.clone()).run().await;
+        match layer {
+            Layer::L0 | Layer::L1 => World::new(seed, scene.clone()).run().await,
+            Layer::L2 => Box::pin(l2::World::new(seed, scene.clone()).run()).await,
+        }
         scene
     });
     // A process that still runs ends with its runtime: nobody looks any more.
@@ -90,12 +105,23 @@ pub fn run_seeds(
     plant: Option<Plant>,
     passed: &(dyn Fn() + Sync),
 ) -> Result<Census, Failure> {
+    run_all_apart(Layer::L1, program, (seeds, jobs), plant.map(Planted::L1), passed)
+}
+
+/// Runs seeds of a layer, each in a process of its own.
+pub(crate) fn run_all_apart(
+    layer: Layer,
+    program: &Path,
+    (seeds, jobs): (Range<u64>, usize),
+    plant: Option<Planted>,
+    passed: &(dyn Fn() + Sync),
+) -> Result<Census, Failure> {
     let all = Mutex::new(Census::default());
     let plant = plant.map(|plant| plant.to_string());
     run_all(seeds, jobs, &|seed| {
-        let census = run_process(program, seed, plant.as_deref()).map_err(|reason| {
+        let census = run_process(layer, program, seed, plant.as_deref()).map_err(|reason| {
             let plant = plant.clone();
-            Failure { layer: Layer::L1, seed, plant, reason }
+            Failure { layer, seed, plant, reason }
         })?;
         all.lock().unwrap_or_else(PoisonError::into_inner).merge(&census);
         passed();
@@ -105,9 +131,14 @@ pub fn run_seeds(
 }
 
 /// Runs one seed in a process; its answer is its output.
-fn run_process(program: &Path, seed: u64, plant: Option<&str>) -> Result<Census, String> {
+fn run_process(
+    layer: Layer,
+    program: &Path,
+    seed: u64,
+    plant: Option<&str>,
+) -> Result<Census, String> {
     let mut command = Command::new(program);
-    command.args(["l1", "--seeds", "1", "--from", &seed.to_string()]);
+    command.args([layer.name(), "--seeds", "1", "--from", &seed.to_string()]);
     command.args(plant.iter().flat_map(|plant| ["--plant", plant]));
     let ran = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&ran.stdout);

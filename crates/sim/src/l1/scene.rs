@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::census::{Census, Event};
-use super::plant::Plant;
+use super::plant::{Plant, Planted};
 use crate::trace::Trace;
 
 /// One run's. Clones share it.
 #[derive(Clone)]
-pub(super) struct Scene {
+pub(crate) struct Scene {
     trace: Trace,
-    plant: Option<Plant>,
+    plant: Option<Planted>,
     begun: Instant,
     census: Arc<Mutex<Census>>,
     violation: Arc<Mutex<Option<String>>>,
@@ -24,7 +24,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) fn new(trace: Trace, plant: Option<Plant>) -> Self {
+    pub(crate) fn new(trace: Trace, plant: Option<Planted>) -> Self {
         Self {
             trace,
             plant,
@@ -35,42 +35,46 @@ impl Scene {
         }
     }
 
-    pub(super) const fn trace(&self) -> &Trace {
+    pub(crate) const fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    pub(super) const fn plant(&self) -> Option<Plant> {
-        self.plant
+    /// The fault of a cluster that was planted.
+    pub(crate) const fn plant(&self) -> Option<Plant> {
+        match self.plant {
+            Some(Planted::L1(plant)) => Some(plant),
+            Some(Planted::L2(_)) | None => None,
+        }
     }
 
     /// Whether a fault was planted.
-    pub(super) fn has(&self, plant: Plant) -> bool {
-        self.plant == Some(plant)
+    pub(crate) fn has(&self, plant: impl Into<Planted>) -> bool {
+        self.plant == Some(plant.into())
     }
 
     /// Simulated time since the beginning.
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.begun.elapsed()
     }
 
     /// Adds an event to the trace.
-    pub(super) fn note(&self, event: fmt::Arguments<'_>) {
+    pub(crate) fn note(&self, event: fmt::Arguments<'_>) {
         self.trace.note(format_args!("{:>6} {event}", self.now().as_millis()));
     }
 
     /// Adds an event to the trace, and to the counts.
-    pub(super) fn count(&self, kind: Event, event: fmt::Arguments<'_>) {
+    pub(crate) fn count(&self, kind: Event, event: fmt::Arguments<'_>) {
         self.census.lock().unwrap_or_else(PoisonError::into_inner).add(kind);
         self.note(event);
     }
 
     /// How often each kind of event happened.
-    pub(super) fn census(&self) -> Census {
+    pub(crate) fn census(&self) -> Census {
         self.census.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Something must not be: the first one ends the run.
-    pub(super) fn violated(&self, what: impl Into<String>) {
+    pub(crate) fn violated(&self, what: impl Into<String>) {
         let mut violation = self.violation.lock().unwrap_or_else(PoisonError::into_inner);
         if violation.is_none() {
             let what = what.into();
@@ -81,19 +85,19 @@ impl Scene {
     }
 
     /// Takes a check's answer in.
-    pub(super) fn expect(&self, checked: Result<(), String>) {
+    pub(crate) fn expect(&self, checked: Result<(), String>) {
         if let Err(what) = checked {
             self.violated(what);
         }
     }
 
     /// What was violated, if anything was.
-    pub(super) fn violation(&self) -> Option<String> {
+    pub(crate) fn violation(&self) -> Option<String> {
         self.violation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a violation.
-    pub(super) async fn over(&self) {
+    pub(crate) async fn over(&self) {
         self.is_over.cancelled().await;
     }
 }

@@ -7,7 +7,7 @@ use quipu_consensus::{SnapshotCursor, SnapshotSource, StateMachineError};
 use quipu_shard::sim;
 
 /// For [`super::plant::Plant::SnapshotWithoutProducers`].
-pub(super) struct WithoutProducers(pub(super) Arc<dyn SnapshotSource>);
+pub(crate) struct WithoutProducers(pub(crate) Arc<dyn SnapshotSource>);
 
 impl SnapshotSource for WithoutProducers {
     fn manifest(&self) -> Bytes {

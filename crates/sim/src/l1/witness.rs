@@ -31,20 +31,20 @@ const ROUNDS_PER_COMPARISON: u64 = 60;
 const LOST_ONE_IN: u64 = 40;
 
 /// What a shard's replica on a node has come to; survives neither its process.
-pub(super) struct Replica {
-    pub(super) shard: ShardId,
-    pub(super) life: Life,
-    pub(super) oracle: Arc<Mutex<Oracle>>,
-    pub(super) scene: Scene,
-    pub(super) view: SimView,
-    pub(super) disk: SimDisk,
-    pub(super) durable: Arc<Mutex<Durable>>,
+pub(crate) struct Replica {
+    pub(crate) shard: ShardId,
+    pub(crate) life: Life,
+    pub(crate) oracle: Arc<Mutex<Oracle>>,
+    pub(crate) scene: Scene,
+    pub(crate) view: SimView,
+    pub(crate) disk: SimDisk,
+    pub(crate) durable: Arc<Mutex<Durable>>,
     /// Entries whose effect readers see.
-    pub(super) visible: AtomicUsize,
+    pub(crate) visible: AtomicUsize,
 }
 
 impl Replica {
-    pub(super) fn oracle(&self) -> MutexGuard<'_, Oracle> {
+    pub(crate) fn oracle(&self) -> MutexGuard<'_, Oracle> {
         self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,7 +67,7 @@ impl Replica {
     }
 
     /// Leads in a term from now on.
-    pub(super) fn leads(&self, term: Term) {
+    pub(crate) fn leads(&self, term: Term) {
         self.note(Some(Event::Elected), format_args!("leads in term {term}"));
         if !self.life.is_over() {
             self.scene.expect(self.oracle().leads(self.life.node(), term));
@@ -75,12 +75,12 @@ impl Replica {
     }
 
     /// The journal forgot something.
-    pub(super) fn purged(&self) {
+    pub(crate) fn purged(&self) {
         self.note(Some(Event::Purged), format_args!("has its journal purged"));
     }
 
     /// A checkpoint was made, or not: for no other reason than the disk.
-    pub(super) fn checkpoint_is_over(&self, outcome: Result<(), String>) {
+    pub(crate) fn checkpoint_is_over(&self, outcome: Result<(), String>) {
         if let Err(error) = outcome
             && !self.life.is_over()
             && let Stop::Violation(what) = self.disk.stop(error)
@@ -91,7 +91,7 @@ impl Replica {
     }
 
     /// Compares everything that readers see with the model.
-    pub(super) fn compare(&self, applied: usize) -> Result<(), String> {
+    pub(crate) fn compare(&self, applied: usize) -> Result<(), String> {
         let oracle = self.oracle();
         let refused = |what: String| self.disk.stop(what);
         let compared = oracle.model(applied).compare(&self.view, &refused);
@@ -107,7 +107,7 @@ impl Replica {
 }
 
 /// The state machine that consensus drives.
-pub(super) struct Witness {
+pub(crate) struct Witness {
     machine: ShardStateMachine,
     replica: Arc<Replica>,
     /// Entries applied.
@@ -117,7 +117,7 @@ pub(super) struct Witness {
 
 impl Witness {
     /// Watches a shard that was just opened, and checks what was there.
-    pub(super) fn new(
+    pub(crate) fn new(
         shard: ShardStateMachine,
         replica: Arc<Replica>,
         journal: &GroupJournal,

@@ -17,6 +17,7 @@ use super::plan::Plan;
 use super::process::Hosted;
 use super::scene::Scene;
 use crate::commands;
+use crate::l2::Floor;
 use crate::node::End;
 
 /// How long a healthy cluster may take to work again.
@@ -25,22 +26,27 @@ const RECOVERS_WITHIN: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A cluster under one seed.
-pub(super) struct World {
-    ground: Ground,
-    hosts: Arc<Vec<Host>>,
-    rng: Rng,
+pub(crate) struct World {
+    pub(crate) ground: Ground,
+    pub(crate) hosts: Arc<Vec<Host>>,
+    pub(crate) rng: Rng,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, scene: Scene) -> Self {
+    pub(crate) fn new(seed: u64, scene: Scene) -> Self {
         let mut rng = Rng::seeded(seed ^ 0x11_5EED);
         let plan = Plan::draw(&mut rng);
         scene.note(format_args!("seed {seed}: {plan:?}"));
+        Self::of(plan, rng, scene, None)
+    }
+
+    /// A cluster of this plan.
+    pub(crate) fn of(plan: Plan, mut rng: Rng, scene: Scene, floor: Option<Arc<Floor>>) -> Self {
         let (fatal, _) = Fatal::new();
         let tasks = TaskGroup::root("simulator", fatal);
         let net_rng = Rng::seeded(rng.next_u64());
         let net = Net::new(net_rng, plan.weather, scene.clone(), tasks.clone());
-        let ground = Ground::new(scene, Arc::new(plan), net, tasks);
+        let ground = Ground::new(scene, Arc::new(plan), net, tasks, floor);
         let hosts =
             ground.nodes().map(|node| Host::new(node, ground.clone(), Rng::seeded(rng.next_u64())));
         let hosts = Arc::new(hosts.collect());
@@ -48,7 +54,7 @@ impl World {
     }
 
     /// Runs to the end, or to the first violation.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let scene = self.ground.scene.clone();
         tokio::select! {
             biased;
@@ -57,10 +63,15 @@ impl World {
         }
     }
 
-    async fn phases(&mut self) {
+    /// Starts all nodes.
+    pub(crate) fn start(&self) {
         for host in self.hosts.iter() {
             self.ground.spawn("host", host.clone().keep_running());
         }
+    }
+
+    async fn phases(&mut self) {
+        self.start();
         self.form().await;
         self.load().await;
         self.recover("after the load").await;
@@ -84,6 +95,11 @@ impl World {
                 self.ground.scene.violated(format!("shard {shard} is not formed: {error}"));
             }
         }
+        self.all_are_there().await;
+    }
+
+    /// All nodes run, and all shards are led.
+    pub(crate) async fn all_are_there(&self) {
         self.until("all nodes and leaders", || {
             let up = |shard| self.hosts.iter().all(|host| host.hosted(shard).is_some());
             let led = |shard| self.leader(shard).is_some();
@@ -120,6 +136,11 @@ impl World {
         for shard in self.ground.shards().collect::<Vec<_>>() {
             self.probe(shard, when).await;
         }
+        self.agree(when).await;
+    }
+
+    /// All replicas have applied the same, and nothing is missing.
+    pub(crate) async fn agree(&self, when: &str) {
         for shard in self.ground.shards().collect::<Vec<_>>() {
             let level = self.until("all replicas to agree", || self.level(shard)).await;
             for hosted in level.into_iter().flatten() {
@@ -159,7 +180,7 @@ impl World {
         }
     }
 
-    fn leader(&self, shard: ShardId) -> Option<Hosted> {
+    pub(crate) fn leader(&self, shard: ShardId) -> Option<Hosted> {
         self.hosts.iter().filter_map(|host| host.hosted(shard)).find(is_ready)
     }
 
@@ -174,7 +195,7 @@ impl World {
     }
 
     /// Looks again and again until there is something to see; never is a violation.
-    async fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    pub(crate) async fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         let looking = async {
             loop {
                 if let Some(seen) = look() {

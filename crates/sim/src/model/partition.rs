@@ -42,6 +42,14 @@ impl PartitionModel {
         self.high_watermark
     }
 
+    pub(super) fn log_start(&self) -> u64 {
+        self.log_start
+    }
+
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.batches.iter().map(|(_, _, bytes)| u64::try_from(bytes.len()).expect("small")).sum()
+    }
+
     pub(super) fn next_sequence(&self, producer: i64) -> NextSequence {
         self.producers.next_sequence(producer)
     }
