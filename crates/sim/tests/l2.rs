@@ -23,10 +23,7 @@ fn clients_are_given_what_they_are_promised_while_everything_happens_often() {
     let census = run_seeds(program(), 0..SEEDS, 1, None, &|| {});
     let census = census.unwrap_or_else(|failure| panic!("{failure}"));
     println!("{census}");
-    for (event, least) in [
-        (Event::Stored, 1_000),
-        (Event::SentAgain, 100),
-    ] {
+    for (event, least) in [(Event::Stored, 1_000), (Event::SentAgain, 100)] {
         let found = census.of(event);
         assert!(found >= least, "{event:?} happened {found} times, wanted are {least}");
     }

@@ -9,8 +9,8 @@ use quipu_metadata::topic_config::TopicConfig;
 use quipu_metadata::{Image, NodeRecord, NodeState, ShardRecord, TopicRecord};
 use quipu_runtime::{Clock, Rng};
 use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, PartitionId, PartitionIndex,
-    ShardId, StartId, TopicId, TopicName,
+    ClusterId, DirectoryId, Incarnation, LevelRange, MetadataVersion, NodeId, PartitionId,
+    PartitionIndex, ShardId, StartId, TopicId, TopicName,
 };
 
 use super::books::Books;
@@ -152,8 +152,7 @@ impl Floor {
         image.nodes = nodes.iter().map(|node| (*node, node_record(*node))).collect();
         let class = u8::try_from(nodes.len()).expect("few");
         for (at, shard) in shards.iter().enumerate() {
-            let mut members: Vec<_> =
-                nodes.iter().map(|node| (replica_on(*node), *node)).collect();
+            let mut members: Vec<_> = nodes.iter().map(|node| (replica_on(*node), *node)).collect();
             members.rotate_left(at % nodes.len());
             image.insert_shard(*shard, ShardRecord::new(members, class));
         }
@@ -201,6 +200,7 @@ fn node_record(node: NodeId) -> NodeRecord {
         start: StartId::default(),
         rack: String::new(),
         version: String::new(),
+        levels: LevelRange::default(),
         state: NodeState::Active,
     }
 }

@@ -83,9 +83,11 @@ async fn send(
         member: Some((member, epoch)),
         positions: positions.iter().map(position).collect(),
     };
-    let asked = way.ask(node, |broker, deadline| async move {
-        broker.commit_offsets(command, deadline).await
-    });
+    let asked =
+        way.ask(
+            node,
+            |broker, deadline| async move { broker.commit_offsets(command, deadline).await },
+        );
     let result = match asked.await {
         Ok(Ok(results)) => Ok(results),
         Ok(Err(error)) => Err(Failed::Refused(Refused::of(&error))),
@@ -156,7 +158,7 @@ impl Member {
         let (way, mut node) = (self.way.clone(), self.session.coordinator);
         let ground = self.way.ground.clone();
         let nodes = self.way.nodes();
-        ground.clone().spawn("late commit", async move {
+        ground.spawn("late commit", async move {
             tokio::time::sleep(pause).await;
             for other in nodes {
                 let target = node.take().unwrap_or(other);
@@ -188,12 +190,14 @@ impl Member {
             let Some(owned) = self.owned.get_mut(&id).filter(is_same) else { continue };
             match result {
                 Ok(()) => owned.committed = Some(offset),
-                Err(refusal) => match refusal.code() {
-                    ErrorCode::StaleMemberEpoch | ErrorCode::UnknownMember => {
+                Err(refusal) => {
+                    let lost = [ErrorCode::StaleMemberEpoch, ErrorCode::UnknownMember];
+                    if lost.contains(&refusal.code()) {
                         self.lose(id, "a commit says that it is another's");
+                    } else {
+                        self.committing.not_before = now + self.group.commit_interval;
                     }
-                    _ => self.committing.not_before = now + self.group.commit_interval,
-                },
+                }
             }
         }
     }
@@ -234,4 +238,3 @@ fn tell(way: &Way, done: &Done) {
         }
     }
 }
-
