@@ -65,7 +65,8 @@ impl Process {
     pub(crate) fn begin(ground: &Ground, node: Node, life: Life, rng: Rng) -> Self {
         let (reporter, fatal) = Fatal::new();
         let tasks = TaskGroup::root(&format!("node-{}", life.node()), reporter);
-        let clock = ground.floor.as_ref().map_or_else(|| Clock::fixed(0), |floor| floor.clock(life.node()));
+        let clock =
+            ground.floor.as_ref().map_or_else(|| Clock::fixed(0), |floor| floor.clock(life.node()));
         let door = Arc::new(Door::new(ground.net.clone(), life.clone()));
         let identity = PeerIdentity {
             cluster: ClusterId::from_bytes([1; 16]),

@@ -65,8 +65,12 @@ pub(crate) fn run_one(
         Err(format!("no end after {ENDS_WITHIN:?}: simulated time does not go on"))
     });
     let plant = plant.map(|plant| plant.to_string());
-    ran.map(|census| Passed { hash: trace.hash(), census })
-        .map_err(|reason| Failure { layer, seed, plant, reason })
+    ran.map(|census| Passed { hash: trace.hash(), census }).map_err(|reason| Failure {
+        layer,
+        seed,
+        plant,
+        reason,
+    })
 }
 
 fn simulate(

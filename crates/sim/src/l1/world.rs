@@ -195,7 +195,11 @@ impl World {
     }
 
     /// Looks again and again until there is something to see; never is a violation.
-    pub(crate) async fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    pub(crate) async fn until<T>(
+        &self,
+        what: &str,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         let looking = async {
             loop {
                 if let Some(seen) = look() {

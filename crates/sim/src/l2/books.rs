@@ -5,8 +5,8 @@ mod groups;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use quipu_types::record::{Record, ValidatedBatch};
 use quipu_types::PartitionId;
+use quipu_types::record::{Record, ValidatedBatch};
 
 use self::groups::GroupBook;
 pub(super) use self::groups::{CommitTold, Stored};
@@ -170,7 +170,9 @@ impl Books {
         }
         if base < send.after {
             let after = send.after;
-            return Err(format!("batch {number} is at {base}, before {after}, acknowledged before"));
+            return Err(format!(
+                "batch {number} is at {base}, before {after}, acknowledged before"
+            ));
         }
         let (producer, order, is_given_up) = (send.producer, send.order, send.is_given_up);
         let max_timestamp = batch.header().max_timestamp.get();

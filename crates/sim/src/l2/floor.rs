@@ -152,8 +152,7 @@ impl Floor {
         image.nodes = nodes.iter().map(|node| (*node, node_record(*node))).collect();
         let class = u8::try_from(nodes.len()).expect("few");
         for (at, shard) in shards.iter().enumerate() {
-            let mut members: Vec<_> =
-                nodes.iter().map(|node| (replica_on(*node), *node)).collect();
+            let mut members: Vec<_> = nodes.iter().map(|node| (replica_on(*node), *node)).collect();
             members.rotate_left(at % nodes.len());
             image.insert_shard(*shard, ShardRecord::new(members, class));
         }

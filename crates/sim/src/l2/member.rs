@@ -230,7 +230,10 @@ impl Member {
             if one_in(&mut self.rng, 60) && self.next_mishap > now + TICK {
                 // It stands still just before the words leave it.
                 let pause = Duration::from_millis(self.rng.below(STALL_MS));
-                self.count(Event::Stalled, format_args!("stands still for {pause:?}, to commit then"));
+                self.count(
+                    Event::Stalled,
+                    format_args!("stands still for {pause:?}, to commit then"),
+                );
                 tokio::time::sleep(pause).await;
             }
             self.send_commit(commit);

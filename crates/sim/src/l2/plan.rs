@@ -62,7 +62,8 @@ impl Plan {
         let cluster = cluster(rng);
         let is_limited = one_in(rng, 2);
         let topics = vec![topic(rng, "orders", is_limited), topic(rng, "mail", true)];
-        let groups = vec![group(rng, "billing", &["orders", "mail"]), group(rng, "audit", &["mail"])];
+        let groups =
+            vec![group(rng, "billing", &["orders", "mail"]), group(rng, "audit", &["mail"])];
         Self {
             cluster,
             topics,

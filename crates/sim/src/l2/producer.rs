@@ -6,7 +6,9 @@ use std::time::Duration;
 use quipu_client::sim::{Attempt, Left, SendQueue};
 use quipu_runtime::Rng;
 use quipu_types::record::{BatchBuilder, Record, ValidatedBatch};
-use quipu_types::{Effect, ErrorCode, NodeId, PartitionId, ProducerEpoch, ProducerId, Retry, TimestampMs};
+use quipu_types::{
+    Effect, ErrorCode, NodeId, PartitionId, ProducerEpoch, ProducerId, Retry, TimestampMs,
+};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +104,8 @@ impl Producer {
         loop {
             let now = Instant::now();
             if now >= next_batch {
-                next_batch = now + Duration::from_millis(self.rng.below(self.way.floor.plan.think_ms));
+                next_batch =
+                    now + Duration::from_millis(self.rng.below(self.way.floor.plan.think_ms));
                 if !stop.is_cancelled() {
                     self.write(begun);
                 }
@@ -136,11 +139,8 @@ impl Producer {
         }
         let records = 1 + u32::try_from(self.rng.below(4)).expect("few");
         part.order += 1;
-        let number = self.way.floor.books().send(
-            partition,
-            (self.number, part.order),
-            u64::from(records),
-        );
+        let number =
+            self.way.floor.books().send(partition, (self.number, part.order), u64::from(records));
         let timestamp = TimestampMs::new(self.way.floor.now_ms());
         let mut builder = BatchBuilder::new(timestamp);
         let padding = vec![b'.'; pick(&mut self.rng, &PADDINGS)];
@@ -367,7 +367,8 @@ impl Producer {
             }
         }
         let lost = stream.unanswered.len();
-        let event = format_args!("producer {} loses node {node} with {lost} unanswered", self.number);
+        let event =
+            format_args!("producer {} loses node {node} with {lost} unanswered", self.number);
         self.way.ground.scene.note(event);
     }
 

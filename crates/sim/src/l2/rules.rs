@@ -204,7 +204,9 @@ impl Change<'_> {
                 return Ok(());
             }
             let name = self.name;
-            return Err(format!("group {name} moves from {before:?} to {after:?} without a commit"));
+            return Err(format!(
+                "group {name} moves from {before:?} to {after:?} without a commit"
+            ));
         };
         if group.as_str() != self.name {
             return Ok(());
@@ -216,7 +218,9 @@ impl Change<'_> {
             let (was, is) = (at(&before, *partition), at(&after, *partition));
             if refused.contains_key(partition) {
                 if was != is {
-                    return Err(format!("a refused commit moves {partition} from {was:?} to {is:?}"));
+                    return Err(format!(
+                        "a refused commit moves {partition} from {was:?} to {is:?}"
+                    ));
                 }
                 continue;
             }

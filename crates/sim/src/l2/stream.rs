@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use quipu_broker::coordinator::{
-    Assignment, GroupError, Heartbeat, JoinCommand, Membership,
-};
+use quipu_broker::coordinator::{Assignment, GroupError, Heartbeat, JoinCommand, Membership};
 use quipu_broker::produce::{ProduceCommand, ProduceEntry, ProduceError, Produced};
 use quipu_broker::{Broker, OperationError};
 use quipu_runtime::{Deadline, OnExit};
@@ -131,9 +129,7 @@ async fn serve_produce(
     }
 }
 
-async fn one(
-    futures: Vec<quipu_broker::produce::ProduceFuture>,
-) -> Result<Produced, ProduceError> {
+async fn one(futures: Vec<quipu_broker::produce::ProduceFuture>) -> Result<Produced, ProduceError> {
     let future = futures.into_iter().next();
     future.expect("one future for one batch").await
 }

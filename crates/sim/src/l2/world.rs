@@ -147,7 +147,8 @@ impl World {
         };
         let within = lasts + SETTLES_WITHIN;
         if tokio::time::timeout(within, Box::pin(work)).await.is_err() {
-            scene.violated(format!("producers are not done {SETTLES_WITHIN:?} after all is mended"));
+            scene
+                .violated(format!("producers are not done {SETTLES_WITHIN:?} after all is mended"));
         }
     }
 

@@ -110,7 +110,10 @@ impl Books {
         }
         let progress = self.group(group).partitions.entry(partition).or_default();
         progress.skipped.extend(from..to);
-        self.note(Event::Skipped, format_args!("group {group} skips {from} to {to} of {partition}"));
+        self.note(
+            Event::Skipped,
+            format_args!("group {group} skips {from} to {to} of {partition}"),
+        );
         Ok(())
     }
 
@@ -241,9 +244,8 @@ impl Books {
             return Err(format!("group {group} is at {after} of {partition}, which ends at {end}"));
         }
         let progress = self.group(group).partitions.entry(partition).or_default();
-        let is_known = |offset: &u64| {
-            progress.handled.contains(offset) || progress.skipped.contains(offset)
-        };
+        let is_known =
+            |offset: &u64| progress.handled.contains(offset) || progress.skipped.contains(offset);
         match (from..after).find(|offset| !is_known(offset)) {
             None => {
                 progress.position = after;

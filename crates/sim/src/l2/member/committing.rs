@@ -9,6 +9,7 @@ use quipu_types::{Effect, ErrorCode, LeaderEpoch, NodeId, PartitionId, Retry};
 use tokio::time::Instant;
 
 use super::{Member, Phase};
+use crate::l1::census::Event;
 use crate::l2::books::CommitTold;
 use crate::l2::call::{NoAnswer, Way};
 use crate::l2::plant::Plant;
@@ -83,9 +84,11 @@ async fn send(
         member: Some((member, epoch)),
         positions: positions.iter().map(position).collect(),
     };
-    let asked = way.ask(node, |broker, deadline| async move {
-        broker.commit_offsets(command, deadline).await
-    });
+    let asked =
+        way.ask(
+            node,
+            |broker, deadline| async move { broker.commit_offsets(command, deadline).await },
+        );
     let result = match asked.await {
         Ok(Ok(results)) => Ok(results),
         Ok(Err(error)) => Err(Failed::Refused(Refused::of(&error))),
@@ -164,6 +167,9 @@ impl Member {
                 let done = send(way.clone(), target, by.clone(), one).await;
                 match &done.result {
                     Ok(_) => return tell(&way, &done),
+                    Err(Failed::Refused(refused)) if is_fenced(refused) => {
+                        return tell(&way, &done);
+                    }
                     Err(Failed::Refused(Refused { retry: Retry::At(leader), .. })) => {
                         node = Some(*leader);
                     }
@@ -201,7 +207,7 @@ impl Member {
     fn on_commit_failed(&mut self, now: Instant, failed: &Failed) {
         self.committing.not_before = now + Duration::from_millis(100);
         let Failed::Refused(refused) = failed else { return };
-        if matches!(refused.code, ErrorCode::UnknownMember | ErrorCode::StaleMemberEpoch) {
+        if is_fenced(refused) {
             self.start_over("a commit says that it is no member");
             return;
         }
@@ -210,6 +216,11 @@ impl Member {
             self.committing.not_before = now;
         }
     }
+}
+
+/// Whoever commits is no member, or another by now.
+const fn is_fenced(refused: &Refused) -> bool {
+    matches!(refused.code, ErrorCode::UnknownMember | ErrorCode::StaleMemberEpoch)
 }
 
 /// Tells the books what a member is told.
@@ -224,7 +235,12 @@ fn tell(way: &Way, done: &Done) {
             }
         }
         Err(Failed::Refused(refused)) => {
-            scene.note(format_args!("commit {} is refused: {}", done.number, refused.words));
+            let event = format_args!("commit {} is refused: {}", done.number, refused.words);
+            if is_fenced(refused) {
+                scene.count(Event::CommitRefused, event);
+            } else {
+                scene.note(event);
+            }
             if refused.effect == Effect::None {
                 scene.expect(books.commit_refused(done.number));
             }
@@ -234,4 +250,3 @@ fn tell(way: &Way, done: &Done) {
         }
     }
 }
-

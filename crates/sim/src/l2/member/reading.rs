@@ -94,7 +94,8 @@ impl Member {
             let owned = self.owned.get_mut(&id).expect("one of the keys");
             owned.is_reading = true;
             let (generation, from, leader) = (owned.generation, owned.read_to, owned.leader);
-            self.reading.push(read(self.way.clone(), (id, generation), from, (leader, rng)).boxed());
+            self.reading
+                .push(read(self.way.clone(), (id, generation), from, (leader, rng)).boxed());
         }
     }
 
@@ -119,7 +120,10 @@ impl Member {
                 owned.read.extend(from..next);
                 owned.read_to = next;
                 if next > from {
-                    self.count(Event::Fetched, format_args!("reads {from} to {next} of {partition}"));
+                    self.count(
+                        Event::Fetched,
+                        format_args!("reads {from} to {next} of {partition}"),
+                    );
                 }
             }
             Ok(Err(error)) => self.on_read_refused(partition, from, &error),
