@@ -23,7 +23,43 @@ fn clients_are_given_what_they_are_promised_while_everything_happens_often() {
     let census = run_seeds(program(), 0..SEEDS, 1, None, &|| {});
     let census = census.unwrap_or_else(|failure| panic!("{failure}"));
     println!("{census}");
-    for (event, least) in [(Event::Stored, 1_000), (Event::SentAgain, 100)] {
+    for (event, least) in [
+        (Event::Applied, 10_000),
+        (Event::Elected, 120),
+        (Event::HandedOver, 15),
+        (Event::Installed, 15),
+        (Event::Killed, 50),
+        (Event::PowerCut, 100),
+        (Event::Partitioned, 60),
+        (Event::Paused, 30),
+        (Event::Stored, 3_000),
+        (Event::SentAgain, 500),
+        (Event::Duplicate, 50),
+        (Event::InDoubt, 100),
+        (Event::Identified, 150),
+        (Event::Fetched, 1_500),
+        (Event::BelowStart, 80),
+        (Event::Joined, 400),
+        (Event::Resumed, 250),
+        (Event::Taken, 250),
+        (Event::LetGo, 20),
+        (Event::HandedOn, 20),
+        (Event::TakenAway, 100),
+        (Event::Expired, 20),
+        (Event::Died, 30),
+        (Event::Stalled, 40),
+        (Event::LeftGroup, 15),
+        (Event::Handled, 6_000),
+        (Event::HandledAgain, 150),
+        (Event::Committed, 600),
+        (Event::CommitRefused, 5),
+        (Event::LateCommit, 5),
+        (Event::LookedUp, 250),
+        (Event::Retired, 250),
+        (Event::Deleted, 35),
+        (Event::Skipped, 80),
+        (Event::Jumped, 70),
+    ] {
         let found = census.of(event);
         assert!(found >= least, "{event:?} happened {found} times, wanted are {least}");
     }

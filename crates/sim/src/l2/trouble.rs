@@ -6,7 +6,7 @@ use quipu_broker::delete_records::DeleteRecordsTarget;
 use quipu_partition::retention::Limits;
 use quipu_runtime::{Deadline, Rng};
 use quipu_shard::PartitionControl;
-use quipu_types::{Offset, PartitionId, TimestampMs};
+use quipu_types::{NodeId, Offset, PartitionId, TimestampMs};
 use tokio_util::sync::CancellationToken;
 
 use super::call::Way;
@@ -94,7 +94,7 @@ impl Trouble {
         self.way.ground.scene.count(Event::Jumped, event);
         self.way.floor.set_jump(node, by);
         if by > 0 && self.way.ground.scene.has(Plant::RetentionFollowsTheWall) {
-            self.retire_by_the_wall(node);
+            self.way.nodes().into_iter().for_each(|node| self.retire_by_the_wall(node));
         }
         let (floor, stop) = (self.way.floor.clone(), self.stop.clone());
         let lasts = Duration::from_millis(self.rng.below(WRONG_MS));
@@ -105,7 +105,7 @@ impl Trouble {
     }
 
     /// What retention would do if it believed the wall clock.
-    fn retire_by_the_wall(&self, node: quipu_types::NodeId) {
+    fn retire_by_the_wall(&self, node: NodeId) {
         let Some((process, _, _)) = self.way.listener(node) else { return };
         let age_ms = self.way.floor.plan.topics.iter().find_map(|topic| topic.age_ms);
         let limits = Limits { age_ms, bytes: None };

@@ -193,6 +193,8 @@ impl World {
             let mut next = start;
             let mut attempts = 0;
             while next < end {
+                // Retention goes on meanwhile.
+                next = next.max(self.floor.books().log_start(partition));
                 attempts += 1;
                 if attempts > 400 {
                     let scene = &self.cluster.ground.scene;

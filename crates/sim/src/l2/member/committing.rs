@@ -9,6 +9,7 @@ use quipu_types::{Effect, ErrorCode, LeaderEpoch, NodeId, PartitionId, Retry};
 use tokio::time::Instant;
 
 use super::{Member, Phase};
+use crate::l1::census::Event;
 use crate::l2::books::CommitTold;
 use crate::l2::call::{NoAnswer, Way};
 use crate::l2::plant::Plant;
@@ -166,6 +167,9 @@ impl Member {
                 let done = send(way.clone(), target, by.clone(), one).await;
                 match &done.result {
                     Ok(_) => return tell(&way, &done),
+                    Err(Failed::Refused(refused)) if is_fenced(refused) => {
+                        return tell(&way, &done);
+                    }
                     Err(Failed::Refused(Refused { retry: Retry::At(leader), .. })) => {
                         node = Some(*leader);
                     }
@@ -205,7 +209,7 @@ impl Member {
     fn on_commit_failed(&mut self, now: Instant, failed: &Failed) {
         self.committing.not_before = now + Duration::from_millis(100);
         let Failed::Refused(refused) = failed else { return };
-        if matches!(refused.code, ErrorCode::UnknownMember | ErrorCode::StaleMemberEpoch) {
+        if is_fenced(refused) {
             self.start_over("a commit says that it is no member");
             return;
         }
@@ -214,6 +218,11 @@ impl Member {
             self.committing.not_before = now;
         }
     }
+}
+
+/// Whoever commits is no member, or another by now.
+const fn is_fenced(refused: &Refused) -> bool {
+    matches!(refused.code, ErrorCode::UnknownMember | ErrorCode::StaleMemberEpoch)
 }
 
 /// Tells the books what a member is told.
@@ -228,7 +237,12 @@ fn tell(way: &Way, done: &Done) {
             }
         }
         Err(Failed::Refused(refused)) => {
-            scene.note(format_args!("commit {} is refused: {}", done.number, refused.words));
+            let event = format_args!("commit {} is refused: {}", done.number, refused.words);
+            if is_fenced(refused) {
+                scene.count(Event::CommitRefused, event);
+            } else {
+                scene.note(event);
+            }
             if refused.effect == Effect::None {
                 scene.expect(books.commit_refused(done.number));
             }
