@@ -64,6 +64,7 @@ fn status_code(code: ErrorCode) -> Code {
         | E::InvalidPlacement
         | E::InvalidPolicy
         | E::CorruptBatch
+        | E::KeyRequired
         | E::UnsupportedCodec
         | E::InvalidTimestamp => Code::InvalidArgument,
         E::RequestTooLarge | E::RecordTooLarge | E::OffsetOutOfRange => Code::OutOfRange,
