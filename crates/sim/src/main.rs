@@ -92,17 +92,15 @@ fn l0(runs: &Runs<Plant>) -> Result<(), End> {
     Ok(())
 }
 
+/// Runs many seeds, in a process each.
+type Many<P> =
+    fn(&Path, Range<u64>, usize, Option<P>, &(dyn Fn() + Sync)) -> Result<l1::Census, Failure>;
+
 /// Runs one seed here, or many in a process each.
 fn apart<P: ValueEnum + Copy + Send + Sync>(
     runs: &Runs<P>,
     one: fn(u64, &Trace, Option<P>) -> Result<l1::Passed, Failure>,
-    many: fn(
-        &Path,
-        Range<u64>,
-        usize,
-        Option<P>,
-        &(dyn Fn() + Sync),
-    ) -> Result<l1::Census, Failure>,
+    many: Many<P>,
 ) -> Result<(), End> {
     if runs.trace {
         return show(runs, |trace| one(runs.from, trace, runs.plant).map(drop));

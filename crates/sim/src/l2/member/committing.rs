@@ -159,7 +159,7 @@ impl Member {
         let (way, mut node) = (self.way.clone(), self.session.coordinator);
         let ground = self.way.ground.clone();
         let nodes = self.way.nodes();
-        ground.clone().spawn("late commit", async move {
+        ground.spawn("late commit", async move {
             tokio::time::sleep(pause).await;
             for other in nodes {
                 let target = node.take().unwrap_or(other);
@@ -194,12 +194,10 @@ impl Member {
             let Some(owned) = self.owned.get_mut(&id).filter(is_same) else { continue };
             match result {
                 Ok(()) => owned.committed = Some(offset),
-                Err(refusal) => match refusal.code() {
-                    ErrorCode::StaleMemberEpoch | ErrorCode::UnknownMember => {
-                        self.lose(id, "a commit says that it is another's");
-                    }
-                    _ => self.committing.not_before = now + self.group.commit_interval,
-                },
+                Err(refusal) if is_old(refusal.code()) => {
+                    self.lose(id, "a commit says that it is another's");
+                }
+                Err(_) => self.committing.not_before = now + self.group.commit_interval,
             }
         }
     }
@@ -220,7 +218,11 @@ impl Member {
 
 /// Whoever commits is no member, or another by now.
 const fn is_fenced(refused: &Refused) -> bool {
-    matches!(refused.code, ErrorCode::UnknownMember | ErrorCode::StaleMemberEpoch)
+    is_old(refused.code)
+}
+
+const fn is_old(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownMember | ErrorCode::StaleMemberEpoch)
 }
 
 /// Tells the books what a member is told.
