@@ -36,6 +36,7 @@ mod plant;
 mod producer;
 mod rules;
 mod run;
+mod seat;
 mod stream;
 mod trouble;
 mod world;

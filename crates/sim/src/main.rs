@@ -92,7 +92,7 @@ fn l0(runs: &Runs<Plant>) -> Result<(), End> {
     Ok(())
 }
 
-/// Runs seeds, so many at a time, each in a process of a program.
+/// Runs many seeds, in a process each.
 type Many<P> =
     fn(&Path, Range<u64>, usize, Option<P>, &(dyn Fn() + Sync)) -> Result<l1::Census, Failure>;
 

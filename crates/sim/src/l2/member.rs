@@ -32,40 +32,6 @@ const TICK: Duration = Duration::from_millis(100);
 const STALL_MS: u64 = 16_000;
 /// A dead member's last commit takes so long, at most.
 const LATE_MS: u64 = 12_000;
-/// How long nobody is in a seat, at most.
-const EMPTY_MS: u64 = 9_000;
-
-/// A place in a group that one member takes after the other.
-pub(super) struct Seat {
-    pub(super) way: Way,
-    pub(super) group: GroupPlan,
-    pub(super) number: u64,
-    pub(super) rng: Rng,
-    /// No mishaps any more.
-    pub(super) calm: CancellationToken,
-    pub(super) over: CancellationToken,
-}
-
-impl Seat {
-    /// Has members in it until the run is over.
-    pub(super) async fn fill(mut self) {
-        for life in 1_u64.. {
-            let name = format!("{}-{}", self.group.name, self.number);
-            let instance = self.group.is_static.then(|| name.clone());
-            let rng = Rng::seeded(self.rng.next_u64());
-            let (way, group) = (self.way.clone(), self.group.clone());
-            let member = Member::new(way, group, (format!("{name}-{life}"), instance), rng);
-            if self.over.run_until_cancelled(member.live(self.calm.clone())).await.is_none() {
-                return;
-            }
-            let most = if self.calm.is_cancelled() { 200 } else { EMPTY_MS };
-            let pause = tokio::time::sleep(Duration::from_millis(self.rng.below(most)));
-            if self.over.run_until_cancelled(self.calm.run_until_cancelled(pause)).await.is_none() {
-                return;
-            }
-        }
-    }
-}
 
 /// A member.
 pub(super) struct Member {
@@ -133,7 +99,12 @@ enum Mishap {
 }
 
 impl Member {
-    fn new(way: Way, group: GroupPlan, (id, instance): (String, Option<String>), rng: Rng) -> Self {
+    pub(super) fn new(
+        way: Way,
+        group: GroupPlan,
+        (id, instance): (String, Option<String>),
+        rng: Rng,
+    ) -> Self {
         let mut own = Self {
             way,
             id,
@@ -178,7 +149,7 @@ impl Member {
     }
 
     /// Lives until it dies, leaves, or cannot be a member any more.
-    async fn live(mut self, calm: CancellationToken) {
+    pub(super) async fn live(mut self, calm: CancellationToken) {
         loop {
             let now = Instant::now();
             if now >= self.next_mishap && !calm.is_cancelled() {

@@ -194,14 +194,10 @@ impl Member {
             let Some(owned) = self.owned.get_mut(&id).filter(is_same) else { continue };
             match result {
                 Ok(()) => owned.committed = Some(offset),
-                Err(refusal) => {
-                    let lost = [ErrorCode::StaleMemberEpoch, ErrorCode::UnknownMember];
-                    if lost.contains(&refusal.code()) {
-                        self.lose(id, "a commit says that it is another's");
-                    } else {
-                        self.committing.not_before = now + self.group.commit_interval;
-                    }
+                Err(refusal) if is_old(refusal.code()) => {
+                    self.lose(id, "a commit says that it is another's");
                 }
+                Err(_) => self.committing.not_before = now + self.group.commit_interval,
             }
         }
     }
@@ -222,7 +218,11 @@ impl Member {
 
 /// Whoever commits is no member, or another by now.
 const fn is_fenced(refused: &Refused) -> bool {
-    matches!(refused.code, ErrorCode::UnknownMember | ErrorCode::StaleMemberEpoch)
+    is_old(refused.code)
+}
+
+const fn is_old(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownMember | ErrorCode::StaleMemberEpoch)
 }
 
 /// Tells the books what a member is told.
