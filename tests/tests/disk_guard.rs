@@ -75,7 +75,12 @@ fn run(program: &str, words: &[&str]) -> Result<()> {
 }
 
 fn settings() -> Vec<String> {
-    let settings = ["cluster.shards-per-node=1", "journal.file-bytes=4MiB", "log.format=text"];
+    let settings = [
+        "cluster.shards-per-node=1",
+        "journal.file-bytes=4MiB",
+        "storage.min-free=1GiB",
+        "log.format=text",
+    ];
     settings.map(str::to_owned).into()
 }
 

@@ -22,7 +22,7 @@ pub(crate) use have::{Have, HaveRow};
 pub(crate) use manifest::{Manifest, ManifestRow};
 pub(crate) use receiver::Receiver;
 pub(crate) use source::{Source, SourcePartition};
-pub(crate) use stage::{Parking, StageReader, Staged};
+pub(crate) use stage::{Berth, StageReader, Staged};
 
 /// The directory one snapshot is staged in.
 pub(crate) fn stage_dir(root: &Path, shard: ShardId, number: u64) -> PathBuf {

@@ -24,7 +24,7 @@ use crate::groups::GroupTable;
 use crate::metrics::ShardMetrics;
 use crate::reply::{self, Outcome};
 use crate::row::{InvalidRow, PartitionRow, ShardRow};
-use crate::snapshot::{self, Parking, Receiver, Staged};
+use crate::snapshot::{self, Berth, Receiver, Staged};
 use crate::table::{Debt, PartitionTable, leader_epoch};
 
 pub(crate) use open_error::StateMachineOpenError;
@@ -61,7 +61,7 @@ pub struct ShardStateMachine {
     durable: AppliedState,
     /// Names of staged snapshots are not used twice.
     next_stage: AtomicU64,
-    parking: Parking,
+    berth: Berth,
 }
 
 /// A partition this shard hosts.
@@ -106,7 +106,7 @@ impl ShardStateMachine {
             garbage: shard_row.garbage.iter().copied().collect(),
             durable: shard_row.state(),
             next_stage: AtomicU64::new(0),
-            parking: Parking::default(),
+            berth: Berth::default(),
         };
         machine.remove_garbage();
         machine.open_partitions()?;
@@ -340,7 +340,7 @@ impl StateMachine for ShardStateMachine {
     fn end_of_round(&mut self) {
         self.publish();
         // Who follows the log again needs no rest of a snapshot.
-        drop(self.parking.take());
+        self.berth.clear();
     }
 
     fn checkpoint(&mut self, state: AppliedState) -> Result<(), StateMachineError> {
@@ -360,15 +360,11 @@ impl StateMachine for ShardStateMachine {
         let have = self.have();
         let disk = Arc::clone(&self.env.partitions.disk);
         let dir = snapshot::stage_dir(&self.env.snapshot_dir, self.shard, stage);
-        let staged = match self.parking.take() {
-            Some(staged) => Ok(staged),
-            None => Staged::create(disk, dir),
-        };
-        let staged =
-            staged.map_err(|error| failed("stage snapshot of shard", self.shard, error))?;
-        let parking = self.parking.clone();
+        let ticket = self.berth.begin(|| Staged::create(disk, dir));
+        let ticket =
+            ticket.map_err(|error| failed("stage snapshot of shard", self.shard, error))?;
         let missing = self.env.metrics.snapshot_missing.clone();
-        let receiver = Receiver::create(staged, parking, missing, &manifest, have)
+        let receiver = Receiver::create(ticket, missing, &manifest, have)
             .map_err(|error| failed("stage snapshot of shard", self.shard, error))?;
         Ok(Box::new(receiver))
     }

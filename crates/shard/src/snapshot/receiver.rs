@@ -10,7 +10,7 @@ use quipu_types::record::ValidatedBatch;
 use quipu_types::{Offset, PartitionId};
 
 use super::chunk::{InvalidChunk, Section, sections};
-use super::stage::{Parking, Staged, StagedPartition};
+use super::stage::{Overtaken, Staged, StagedPartition, Ticket};
 use super::{Have, HaveRow, Manifest, ManifestRow, first_missing};
 use crate::state_machine::failed;
 
@@ -18,9 +18,9 @@ use crate::state_machine::failed;
 /// what was staged to the next.
 pub(crate) struct Receiver {
     pub(crate) manifest: Manifest,
-    /// There until it is installed.
-    staged: Option<Staged>,
-    parking: Parking,
+    ticket: Ticket,
+    /// Complete and durable: nobody overtakes it any more.
+    finished: Option<Staged>,
     have_bytes: Bytes,
     /// Records still to come.
     missing: Gauge,
@@ -39,17 +39,18 @@ struct Bounds {
 impl Receiver {
     /// Begins to receive the snapshot of `manifest`, with what a broken transfer has staged.
     pub(crate) fn create(
-        mut staged: Staged,
-        parking: Parking,
+        ticket: Ticket,
         missing: Gauge,
         manifest: &Bytes,
         have: Vec<HaveRow>,
     ) -> Result<Self, String> {
         let manifest = Manifest::decode(manifest).map_err(|error| error.to_string())?;
         let own = Have::open(&Have::encode(&have)).expect("encoded just now");
-        staged.retain(|partition, staged| {
+        let is_kept = |partition, staged: &StagedPartition| {
             manifest.row(partition).is_some_and(|row| is_of_use(row, &own, staged))
-        });
+        };
+        let overtaken = |error: Overtaken| error.to_string();
+        ticket.with(|staged| staged.retain(is_kept)).map_err(overtaken)?;
         let mut have: BTreeMap<PartitionId, HaveRow> =
             have.into_iter().map(|row| (row.partition, row)).collect();
         let mut bounds = Vec::with_capacity(manifest.rows.len());
@@ -57,8 +58,9 @@ impl Receiver {
         for row in &manifest.rows {
             let first = first_missing(row, &own);
             let mut next = first;
-            if let Some(staged) = staged.partition(row.partition) {
-                next = staged.end;
+            let end = |staged: &mut Staged| staged.partition(row.partition).map(|it| it.end);
+            if let Some(end) = ticket.with(end).map_err(overtaken)? {
+                next = end;
                 resumed += next.get() - first.get();
                 let (partition, opened) = (row.partition, row.opened);
                 have.insert(partition, HaveRow { partition, opened, high_watermark: next });
@@ -67,8 +69,8 @@ impl Receiver {
         }
         let rows: Vec<HaveRow> = have.into_values().collect();
         let have_bytes = Have::encode(&rows);
-        let staged = Some(staged);
-        let receiver = Self { manifest, staged, parking, have_bytes, missing, place: 0, bounds };
+        let finished = None;
+        let receiver = Self { manifest, ticket, finished, have_bytes, missing, place: 0, bounds };
         let missing = receiver.tell_missing();
         tracing::info!(resumed, missing, "records of a snapshot are here already, and to come");
         Ok(receiver)
@@ -85,13 +87,12 @@ impl Receiver {
     }
 
     /// What is to be installed.
+    ///
+    /// # Panics
+    /// When it is not finished.
     pub(crate) fn into_parts(mut self) -> (Manifest, Staged) {
-        let staged = self.staged.take().expect("it is taken once, here");
+        let staged = self.finished.take().expect("a receiver is finished before it is installed");
         (std::mem::take(&mut self.manifest), staged)
-    }
-
-    fn staged(&mut self) -> &mut Staged {
-        self.staged.as_mut().expect("it is there until the receiver is taken apart")
     }
 
     /// Checks every batch of a section, and that it continues what came before. Gives its place.
@@ -146,8 +147,9 @@ impl SnapshotReceiver for Receiver {
             let (partition, opened) =
                 (self.manifest.rows[place].partition, self.manifest.rows[place].opened);
             let begin = StagedPartition::new(opened, first);
-            self.staged()
-                .push(partition, begin, &section.batches, next)
+            self.ticket
+                .with(|staged| staged.push(partition, begin, &section.batches, next))
+                .map_err(|error| failed("stage", "snapshot", error))?
                 .map_err(|error| failed("stage", "snapshot", error))?;
         }
         self.tell_missing();
@@ -157,7 +159,13 @@ impl SnapshotReceiver for Receiver {
     fn finish(&mut self) -> Result<(), StateMachineError> {
         self.check_complete(self.manifest.rows.len())
             .map_err(|error| failed("receive", "snapshot", error))?;
-        self.staged().flush().map_err(|error| failed("flush", "staged snapshot", error))
+        self.ticket
+            .with(|staged| staged.flush())
+            .map_err(|error| failed("flush", "staged snapshot", error))?
+            .map_err(|error| failed("flush", "staged snapshot", error))?;
+        let staged = self.ticket.redeem();
+        self.finished = Some(staged.map_err(|error| failed("finish", "snapshot", error))?);
+        Ok(())
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
@@ -168,9 +176,6 @@ impl SnapshotReceiver for Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.missing.set(0.0);
-        if let Some(staged) = self.staged.take() {
-            self.parking.put(staged);
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use quipu_disk::{Disk, DiskFile, OpenMode};
@@ -110,20 +110,80 @@ impl Drop for Staged {
     }
 }
 
-/// Keeps what a broken transfer has staged, for the one that comes after it: committed batches are
-/// the same, whoever sends them.
+/// Where the stage of a shard is, from the first batch to the install: what a broken transfer left
+/// is there for the one that comes after it, because committed batches are the same, whoever sends
+/// them. The newest transfer has it; one that it overtook is refused.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Parking(Arc<Mutex<Option<Staged>>>);
+pub(crate) struct Berth(Arc<Mutex<Moored>>);
 
-impl Parking {
-    /// What the last broken transfer left.
-    pub(crate) fn take(&self) -> Option<Staged> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+#[derive(Debug, Default)]
+struct Moored {
+    staged: Option<Staged>,
+    /// The number of the newest transfer.
+    newest: u64,
+    /// Whether that one goes on.
+    is_used: bool,
+}
+
+/// A transfer's right to the stage, until another comes.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    berth: Berth,
+    number: u64,
+}
+
+/// Another transfer has the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a newer transfer took its place")]
+pub(crate) struct Overtaken;
+
+impl Berth {
+    fn lock(&self) -> MutexGuard<'_, Moored> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn put(&self, staged: Staged) {
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(staged);
-        drop(before);
+    /// Begins a transfer, in place of any before it.
+    pub(crate) fn begin(&self, create: impl FnOnce() -> io::Result<Staged>) -> io::Result<Ticket> {
+        let mut moored = self.lock();
+        if moored.staged.is_none() {
+            moored.staged = Some(create()?);
+        }
+        moored.newest += 1;
+        moored.is_used = true;
+        Ok(Ticket { berth: self.clone(), number: moored.newest })
+    }
+
+    /// Removes what a broken transfer left.
+    pub(crate) fn clear(&self) {
+        let mut moored = self.lock();
+        let left = if moored.is_used { None } else { moored.staged.take() };
+        drop(moored);
+        drop(left);
+    }
+}
+
+impl Ticket {
+    /// Does something with the stage.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Staged) -> T) -> Result<T, Overtaken> {
+        let mut moored = self.berth.lock();
+        let is_newest = moored.newest == self.number;
+        moored.staged.as_mut().filter(|_| is_newest).map(act).ok_or(Overtaken)
+    }
+
+    /// Takes the stage away, to be installed.
+    pub(crate) fn redeem(&self) -> Result<Staged, Overtaken> {
+        let mut moored = self.berth.lock();
+        let is_newest = moored.newest == self.number;
+        if is_newest { moored.staged.take().ok_or(Overtaken) } else { Err(Overtaken) }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut moored = self.berth.lock();
+        if moored.newest == self.number {
+            moored.is_used = false;
+        }
     }
 }
 

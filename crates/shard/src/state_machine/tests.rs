@@ -506,6 +506,32 @@ fn a_broken_transfer_is_continued_by_the_next_whoever_sends_it() {
 }
 
 #[test]
+fn the_newest_transfer_overtakes_the_one_before_and_goes_on_from_there() {
+    let (mut leader, mut follower) = (Replica::new(), Replica::new());
+    leader.apply(vec![open(0), open(1)]);
+    for n in 0..250 {
+        leader.apply(vec![append_large(0, n), append_large(1, n)]);
+    }
+    let source = leader.machine().snapshot().unwrap();
+    let mut old = follower.machine().receiver(source.manifest()).unwrap();
+    let (have, mut cursor) = (old.have(), SnapshotCursor::default());
+    old.write(source.chunk(&have, &mut cursor).unwrap().unwrap()).unwrap();
+    let mut new = follower.machine().receiver(source.manifest()).unwrap();
+    let late = source.chunk(&have, &mut cursor).unwrap().unwrap();
+    let refused = old.write(late).unwrap_err().to_string();
+    assert!(refused.contains("a newer transfer took its place"), "{refused}");
+    let rest = transfer(&*source, &mut *new).unwrap();
+    assert!(rest < 900_000, "{rest} bytes: the first megabyte was there");
+    // Complete: a transfer that begins now does not take it away.
+    let newest = follower.machine().receiver(source.manifest()).unwrap();
+    follower.machine().install(leader.state(), new).unwrap();
+    follower.applied = leader.applied;
+    assert_eq!(follower.view(), leader.view());
+    drop(newest);
+    drop(old);
+}
+
+#[test]
 fn the_rest_of_a_transfer_goes_once_the_log_is_followed() {
     let (mut leader, mut follower) = (Replica::new(), Replica::new());
     for replica in [&mut leader, &mut follower] {
@@ -640,8 +666,10 @@ fn damaged_missing_and_repeated_chunks_are_refused() {
         leader.apply(vec![large(1), large(2)]);
     }
     let source = leader.machine().snapshot().unwrap();
-    let mut follower = Replica::new();
-    let mut fresh = || follower.machine().receiver(source.manifest()).unwrap();
+    // Each has its own: the next of one would go on where the one before ended.
+    let mut followers: Vec<Replica> = (0..5).map(|_| Replica::new()).collect();
+    let mut left = followers.iter_mut();
+    let mut fresh = || left.next().unwrap().machine().receiver(source.manifest()).unwrap();
     let (mut chunks, mut cursor) = (Vec::new(), SnapshotCursor::default());
     let have = fresh().have();
     while let Some(chunk) = source.chunk(&have, &mut cursor).unwrap() {
@@ -667,7 +695,7 @@ fn damaged_missing_and_repeated_chunks_are_refused() {
 
     let mut manifest = source.manifest().to_vec();
     manifest[20] ^= 1;
-    assert!(follower.machine().receiver(Bytes::from(manifest)).is_err());
+    assert!(Replica::new().machine().receiver(Bytes::from(manifest)).is_err());
 }
 
 // --- a disk that fails ---

@@ -85,7 +85,7 @@ fn the_attribute_table_is_what_the_code_reads() {
         let bit = |text: &str| 1_i16 << text.parse::<u32>().unwrap();
         let bits = match row[0].split_once('–') {
             Some(("0", "2")) => 0x07,
-            Some(("7", "15")) => !0x7F,
+            Some(("8", "15")) => !0xFF,
             Some(range) => panic!("unknown range of bits {range:?}"),
             None => bit(&row[0]),
         };
@@ -102,7 +102,8 @@ fn the_attribute_table_is_what_the_code_reads() {
             }
             "control" => assert!(with(bits).is_control() && !with(!bits).is_control()),
             "delete horizon" => assert_eq!(bits, 0x40),
-            "reserved" => assert_eq!(bits, !0x7F),
+            "gaps" => assert!(with(bits).has_gaps() && !with(!bits).has_gaps()),
+            "reserved" => assert_eq!(bits, !0xFF),
             name => panic!("the document names an unknown attribute {name:?}"),
         }
     }
