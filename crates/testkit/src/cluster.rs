@@ -237,13 +237,13 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    #[expect(clippy::print_stderr, reason = "a failed test says where its files are")]
+    #[expect(clippy::print_stderr, reason = "shown of failed tests alone")]
     fn drop(&mut self) {
+        eprintln!("{}", tails(&self.nodes));
         if std::thread::panicking()
             && let Some(dir) = self.dir.take()
         {
-            let kept = dir.keep();
-            eprintln!("kept {} for a look\n{}", kept.display(), tails(&self.nodes));
+            eprintln!("kept {} for a look", dir.keep().display());
         }
     }
 }

@@ -20,8 +20,13 @@ pub(super) fn start(node: &Node) -> anyhow::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("serve").arg("--config").arg(node.config()).process_group(0);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    let child = command.spawn().context("start the process")?;
+    let mut child = command.spawn().context("start the process")?;
     std::fs::write(node.pid_file(), child.id().to_string())?;
+    // A process has no command line yet for a moment after it was started: nobody is to take it
+    // for one that ended.
+    while find(node).is_none() && child.try_wait()?.is_none() {
+        pause_between_looks();
+    }
     Ok(())
 }
 
