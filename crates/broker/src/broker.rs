@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::calls;
 use crate::coordinator::Coordinator;
+use crate::damage::{self, Damages};
 use crate::fetch::FetchMemory;
 use crate::freshness::Freshness;
 use crate::host::{Host, Hosting};
@@ -57,6 +58,8 @@ pub struct BrokerEnv {
     pub storage: StorageGuard,
     /// Between two looks at what is too old or too much.
     pub retention_interval: Duration,
+    /// Time in which everything stored is read once, to find damage; zero: never.
+    pub scrub_interval: Duration,
     /// Time.
     pub clock: Clock,
     /// The node's tasks.
@@ -76,11 +79,12 @@ pub(crate) struct Inner {
     pub(crate) shards: Shards,
     pub(crate) storage: StorageGuard,
     pub(crate) retention_interval: Duration,
-    /// Taken by whoever compacts a partition: one at a time.
+    /// Taken by whoever rewrites segments: one at a time.
     pub(crate) compacting: Semaphore,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskGroup,
     pub(crate) hosting: Hosting,
+    pub(crate) damages: Damages,
     pub(crate) freshness: Freshness,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) fetch_memory: FetchMemory,
@@ -106,6 +110,7 @@ impl Broker {
                 clock: env.clock,
                 tasks: tasks.clone(),
                 hosting,
+                damages: Damages::default(),
                 freshness: Freshness::default(),
                 producer_ids: ProducerIds::default(),
                 fetch_memory: FetchMemory::default(),
@@ -114,6 +119,7 @@ impl Broker {
             }),
         };
         calls::register(&broker);
+        damage::start(&broker, &tasks, env.scrub_interval);
         let host = Host::new(broker.clone(), env.opener);
         tasks.spawn("host", OnExit::StopNode, host.run());
         broker

@@ -22,8 +22,11 @@ pub(crate) const TRANSFER_LEADER: u32 = 0x0102;
 /// Asks where partitions stand for readers at given positions.
 pub(crate) const STANDINGS: u32 = 0x0103;
 
+/// Asks a replica for stored batches that another one lost.
+pub(crate) const COPY_RANGE: u32 = 0x0104;
+
 /// Bytes of a partition in a payload.
-const PARTITION_BYTES: usize = 20;
+pub(crate) const PARTITION_BYTES: usize = 20;
 /// How long a question of another node is worked on.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -51,6 +54,9 @@ pub(crate) fn register(broker: &Broker) {
             let transferred = broker.transfer_own(shard, node).await;
             transferred.map(|()| Bytes::new()).map_err(|error| error.to_string())
         })
+    });
+    on_call(broker, COPY_RANGE, |broker, payload| {
+        Box::pin(async move { broker.answer_copy(payload).await })
     });
     on_call(broker, STANDINGS, |broker, payload| {
         Box::pin(async move {

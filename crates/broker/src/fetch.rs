@@ -125,7 +125,8 @@ impl Broker {
             }
             self.recheck(&mut fetch, &mut standings);
         }
-        let fetched = Fetched { partitions: fetch.finish(), permit };
+        let mut fetched = Fetched { partitions: fetch.finish(), permit };
+        self.note_damage(&known, &mut fetched.partitions);
         self.count_fetched(&known, &fetched);
         fetched
     }

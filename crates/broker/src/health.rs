@@ -32,6 +32,8 @@ pub(crate) struct Survey {
     pub(crate) unopened: BTreeMap<ShardId, String>,
     /// Why this node takes no writes, if it takes none.
     pub(crate) full: Option<Full>,
+    /// What is damaged here and could not be mended, one sentence each.
+    pub(crate) damages: Vec<String>,
 }
 
 /// One shard of a survey.
@@ -105,7 +107,7 @@ impl Survey {
         let full = self.full.map(|Full { free, required }| {
             format!("this node takes no writes: {free} bytes are free, {required} are required")
         });
-        unopened.chain(full).collect()
+        unopened.chain(full).chain(self.damages.iter().cloned()).collect()
     }
 }
 
@@ -137,6 +139,7 @@ impl Broker {
             is_registered: image.nodes.contains_key(&own),
             unopened: self.inner.hosting.failures(),
             full: self.inner.storage.full(),
+            damages: self.inner.damages.unmended(),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod checksum;
 pub mod cluster;
 mod compaction;
 pub mod coordinator;
+mod damage;
 pub mod delete_records;
 pub mod error;
 pub mod fetch;

@@ -25,6 +25,7 @@ const PARTITIONS: &str = "quipu_cluster_partitions";
 const SHARDS_LED: &str = "quipu_node_shards_led";
 const SHARDS_OPEN: &str = "quipu_node_shards_open";
 const STORAGE_FULL: &str = "quipu_node_storage_full";
+const SCRUBS: &str = "quipu_node_scrubs_total";
 const PANICS: &str = "quipu_request_panics_total";
 
 /// Topics with series of their own; the rest share [`OTHER`]. A scrape stays small, whatever users
@@ -52,6 +53,7 @@ pub fn describe() {
         Unit::Bytes,
         "Bytes deleted by retention, by reason: age, size."
     );
+    describe_counter!(SCRUBS, Unit::Count, "Passes over everything stored, to find damage.");
     describe_gauge!(LEADERLESS, Unit::Count, "Partitions without a leader, as this node sees it.");
     describe_gauge!(
         UNDER_REPLICATED,
@@ -77,6 +79,11 @@ pub fn request(api: &'static str, error: Option<ErrorCode>, took: Duration) {
     let error = error.map_or("OK", ErrorCode::name);
     counter!(REQUESTS, "api" => api, "error" => error).increment(1);
     histogram!(REQUEST_SECONDS, "api" => api).record(took.as_secs_f64());
+}
+
+/// Counts a pass over everything stored.
+pub(crate) fn scrubbed() {
+    counter!(SCRUBS).increment(1);
 }
 
 /// Counts a request that panicked.

@@ -24,7 +24,9 @@ pub use checkpoint::{InvalidCheckpoint, PartitionCheckpoint};
 pub use error::{AppendRefused, ReadError, StorageError};
 pub use metrics::describe;
 pub use partition::{Appended, Partition, PartitionEnv};
-pub use quipu_segment::{CompactionReport, CompactionRule, Config as SegmentConfig, OpenError};
+pub use quipu_segment::{
+    CompactionReport, CompactionRule, Config as SegmentConfig, Extent, Mend, MendError, OpenError,
+};
 pub use reader::PartitionHandle;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A partition as its readers see it.
 
 use bytes::Bytes;
-use quipu_segment::{CompactionReport, CompactionRule, Extent, SegmentReader};
+use quipu_segment::{CompactionReport, CompactionRule, Extent, Mend, MendError, SegmentReader};
 use quipu_types::{Offset, PartitionId, Progress, TimestampMs};
 use tokio::sync::watch;
 
@@ -130,6 +130,44 @@ impl PartitionHandle {
         let until = rule.until.min(progress.high_watermark());
         let done = self.log.compact(&CompactionRule { until, ..rule });
         done.map_err(|error| self.explain(error, progress.log_start()))
+    }
+
+    /// Stored batches for a replica that lost some: from the one that begins at `from` on, below
+    /// `until` and the published high watermark. As far as the files reach, even below the log
+    /// start.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn copy_range(
+        &self,
+        from: Offset,
+        until: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let until = until.min(self.progress().high_watermark());
+        let read = self.log.read(from, until, bytes_max);
+        read.map_err(|error| self.explain(error, from))
+    }
+
+    /// The segment that holds an offset.
+    #[must_use]
+    pub fn extent_of(&self, offset: Offset) -> Option<Extent> {
+        let extents = self.log.extents();
+        extents.into_iter().find(|extent| extent.base <= offset && offset < extent.next)
+    }
+
+    /// Has the segment that holds `at` sealed by the next append, should it still grow: only then
+    /// can it be mended.
+    pub fn want_seal(&self, at: Offset) {
+        self.log.want_seal(at);
+    }
+
+    /// Begins to mend the damaged segment that holds `at`; see `quipu_segment::SegmentReader::mend`.
+    ///
+    /// # Errors
+    /// The file that cannot be made.
+    pub fn mend(&self, at: Offset) -> Result<Option<Mend>, MendError> {
+        self.log.mend(at)
     }
 
     /// Which prefix retention may let go of at a time; see [`retention::cut`]. May read the segment

@@ -6,7 +6,7 @@
 //! `docs/formats/segment.md`.
 //!
 //! - Must not know: Raft, producers, who may read up to where. It knows offsets and bytes.
-//! - Invariants: sealed files never change, but for compaction, which puts a new one in their place; every byte that leaves was checked against a checksum,
+//! - Invariants: sealed files never change, but compaction and mending put new ones in their place; every byte that leaves was checked against a checksum,
 //!   the offset before it and the leader epoch it was stored under; damage is an error with file and
 //!   byte, never skipped; indexes are derived and rebuilt; an empty log has no file and no folder.
 //! - Order of durability: [`SegmentLog::flush`] → the owner makes the returned [`LogEnd`] durable →
@@ -24,10 +24,12 @@ mod index;
 mod index_file;
 mod inspect;
 mod log;
+mod mend;
 mod metrics;
 mod open_files;
 mod reader;
 mod recovery;
+mod rewrite;
 mod scan;
 mod sealed;
 mod time_lookup;
@@ -40,6 +42,7 @@ pub use error::{Corruption, FileFailure, OpenError, ReadError, WriteError};
 pub use extent::Extent;
 pub use inspect::{LogReport, inspect};
 pub use log::{LogEnd, SegmentLog, TrimReport};
+pub use mend::{Mend, MendError};
 pub use metrics::describe;
 pub use open_files::OpenFiles;
 pub use reader::SegmentReader;

@@ -9,6 +9,7 @@ const INDEXES_REBUILT: &str = "quipu_segment_indexes_rebuilt_total";
 const WRITTEN_BYTES: &str = "quipu_segment_written_bytes_total";
 const TAIL_BYTES: &str = "quipu_segment_tail_bytes";
 
+const MENDED: &str = "quipu_segment_mended_total";
 const COMPACTED_RECORDS: &str = "quipu_segment_compacted_records_total";
 const COMPACTED_BYTES: &str = "quipu_segment_compacted_bytes_total";
 
@@ -16,6 +17,7 @@ const COMPACTED_BYTES: &str = "quipu_segment_compacted_bytes_total";
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
     describe_counter!(CORRUPTIONS, Unit::Count, "Damaged places found in segment files.");
+    describe_counter!(MENDED, Unit::Count, "Damaged segments replaced by a peer's copy.");
     describe_counter!(SEALED, Unit::Count, "Segments sealed.");
     describe_counter!(REMOVED, Unit::Count, "Segments removed behind the log start.");
     describe_counter!(INDEXES_REBUILT, Unit::Count, "Indexes rebuilt from their segment.");
@@ -27,6 +29,10 @@ pub fn describe() {
 
 pub(crate) fn count_corruption() {
     counter!(CORRUPTIONS).increment(1);
+}
+
+pub(crate) fn count_mended(segments: u64) {
+    counter!(MENDED).increment(segments);
 }
 
 pub(crate) fn count_sealed() {

@@ -16,6 +16,7 @@ mod concurrent;
 mod damage;
 mod extents;
 mod looks;
+mod mends;
 mod opening;
 mod power_cuts;
 mod times;

@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     changing: Mutex<()>,
     /// Segments below were sealed as of a durable checkpoint: no restart touches them.
     settled: AtomicU64,
+    /// The first offset of a growing segment that is to be sealed, whatever its size.
+    to_seal: AtomicU64,
 }
 
 /// What became of a replacement.
@@ -87,6 +89,14 @@ impl SegmentReader {
         Ok(Swap::Done(new))
     }
 
+    /// Has the segment that holds `at` sealed by the next append, should it still grow.
+    pub fn want_seal(&self, at: Offset) {
+        let base = self.view().active.base;
+        if base <= at {
+            self.shared().to_seal.store(base.get(), Ordering::Release);
+        }
+    }
+
     /// Segments that end at or below were sealed as of a durable checkpoint.
     pub(crate) fn settled(&self) -> Offset {
         Offset::new(self.shared().settled.load(Ordering::Acquire))
@@ -102,6 +112,7 @@ impl Shared {
             size_bytes: AtomicU64::new(0),
             changing: Mutex::new(()),
             settled,
+            to_seal: AtomicU64::new(u64::MAX),
         };
         shared.recount();
         shared
@@ -126,6 +137,11 @@ impl Shared {
     /// A checkpoint that ends in the segment with this base is durable.
     pub(crate) fn settle(&self, active: Offset) {
         self.settled.fetch_max(active.get(), Ordering::AcqRel);
+    }
+
+    /// Whether the segment that begins at `base` is to be sealed.
+    pub(crate) fn is_to_be_sealed(&self, base: Offset) -> bool {
+        self.to_seal.load(Ordering::Acquire) == base.get()
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {

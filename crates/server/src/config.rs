@@ -95,6 +95,8 @@ pub struct StorageConfig {
     pub min_free: u64,
     /// Between two looks at what is too old or too much.
     pub retention_interval: Duration,
+    /// In which everything stored is read once; zero: never.
+    pub scrub_interval: Duration,
     /// Raft entries kept behind a checkpoint for followers that lag.
     pub journal_entries_kept: u64,
 }

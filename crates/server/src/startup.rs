@@ -108,6 +108,7 @@ pub(crate) async fn start(
         opener: Arc::new(local.opener(&consensus, clock, tasks)),
         storage,
         retention_interval: config.storage.retention_interval,
+        scrub_interval: config.storage.scrub_interval,
         clock: clock.clone(),
         tasks: tasks.clone(),
     });

@@ -54,6 +54,10 @@ fn bad_name() -> quipu_types::InvalidTopicName {
     TopicName::new("a/b").expect_err("a slash")
 }
 
+fn corrupt(is_mending: bool) -> FetchError {
+    FetchError::Corrupt { words: words(), asked: Offset::ZERO, is_mending }
+}
+
 fn words() -> String {
     "segment 0 at 61".to_owned()
 }
@@ -170,7 +174,8 @@ fn reads() {
             NO,
             NEVER,
         ),
-        (FetchError::Corrupt { words: words() }, ErrorCode::DataCorrupt, NO, NEVER),
+        (corrupt(false), ErrorCode::DataCorrupt, NO, NEVER),
+        (corrupt(true), ErrorCode::DataCorrupt, NO, Retry::After(Duration::from_secs(1))),
         (FetchError::Io { words: words() }, ErrorCode::Internal, NO, LATER),
     ]);
     let unconfirmed = ListOffsetsError::Unconfirmed;

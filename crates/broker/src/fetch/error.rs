@@ -1,9 +1,14 @@
 //! Why a partition cannot be read.
 
+use std::time::Duration;
+
 use quipu_partition::ReadError;
 use quipu_types::{Effect, ErrorCode, Offset, Retry};
 
 use crate::error::{OperationError, RETRY_LATER, RouteError};
+
+/// A peer's copy of a segment takes about this long.
+const RETRY_MENDED: Duration = Duration::from_secs(1);
 
 /// Why a partition cannot be read. Reads have no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +31,10 @@ pub enum FetchError {
     Corrupt {
         /// File, position, what was expected and found.
         words: String,
+        /// Where it was read.
+        asked: Offset,
+        /// Whether a peer's copy is on its way.
+        is_mending: bool,
     },
     /// The disk failed.
     #[error("reading failed: {words}")]
@@ -45,7 +54,7 @@ impl FetchError {
                 Self::OffsetOutOfRange { asked, log_start, high_watermark }
             }
             ReadError::Closed => Self::Route(RouteError::NotReady),
-            ReadError::Corrupt(_) => Self::Corrupt { words },
+            ReadError::Corrupt(_) => Self::Corrupt { words, asked, is_mending: false },
             ReadError::Io(_) => Self::Io { words },
         }
     }
@@ -71,6 +80,7 @@ impl OperationError for FetchError {
     fn retry(&self) -> Retry {
         match self {
             Self::Route(error) => error.retry(),
+            Self::Corrupt { is_mending: true, .. } => Retry::After(RETRY_MENDED),
             Self::OffsetOutOfRange { .. } | Self::Corrupt { .. } => Retry::Never,
             Self::Io { .. } => Retry::After(RETRY_LATER),
         }

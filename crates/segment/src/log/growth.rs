@@ -46,7 +46,9 @@ impl SegmentLog {
         if bytes == 0 {
             return Ok(false);
         }
-        if bytes + widen(length) > self.config.segment_bytes() {
+        if bytes + widen(length) > self.config.segment_bytes()
+            || self.shared.is_to_be_sealed(self.active.base)
+        {
             return Ok(true);
         }
         let first = self.first_timestamp()?;

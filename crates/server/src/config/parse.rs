@@ -46,6 +46,7 @@ impl Config {
                 checkpoint_interval: reader.duration("storage.checkpoint-interval")?,
                 min_free: reader.bytes("storage.min-free")?,
                 retention_interval: reader.duration("storage.retention-interval")?,
+                scrub_interval: reader.duration("storage.scrub-interval")?,
                 journal_entries_kept: reader.number("storage.journal-entries-kept")?,
             },
             raft: RaftConfig {

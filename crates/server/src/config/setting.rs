@@ -163,6 +163,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "Between two looks at what is older than retention-time or above retention-bytes.",
     },
     Setting {
+        key: "storage.scrub-interval",
+        kind: Kind::Duration { min_ms: 0, max_ms: 30 * 86_400_000 },
+        default: Some("24h"),
+        doc: "Everything stored is read and checked once in this time; what is damaged is fetched from a peer. 0s: only what readers find.",
+    },
+    Setting {
         key: "storage.journal-entries-kept",
         kind: Kind::Number { min: 0, max: 10_000_000 },
         default: Some("2000"),

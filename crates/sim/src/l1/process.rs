@@ -178,6 +178,7 @@ impl Process {
             opener: Arc::new(opener),
             storage: StorageGuard::new(),
             retention_interval: floor.retention_interval(),
+            scrub_interval: Duration::ZERO,
             clock,
             tasks: self.tasks.clone(),
         });

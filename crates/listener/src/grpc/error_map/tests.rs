@@ -131,7 +131,12 @@ fn fetch() {
     check(&[
         (FetchError::Route(RouteError::Stopping), "STOPPING", NONE, Again::Later),
         (out_of_range, "OFFSET_OUT_OF_RANGE", NONE, Again::Never),
-        (FetchError::Corrupt { words: words() }, "DATA_CORRUPT", NONE, Again::Never),
+        (
+            FetchError::Corrupt { words: words(), asked: Offset::ZERO, is_mending: false },
+            "DATA_CORRUPT",
+            NONE,
+            Again::Never,
+        ),
         (FetchError::Io { words: words() }, "INTERNAL", NONE, Again::Later),
     ]);
 }
