@@ -26,6 +26,8 @@ mod topic;
 
 pub use builder::ProducerBuilder;
 pub use delivery::Delivery;
+#[cfg(feature = "sim")]
+pub(crate) use sender::next_identity;
 
 use buffer::Joining;
 use builder::Config;

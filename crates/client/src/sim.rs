@@ -57,6 +57,15 @@ impl<B> Left<B> {
     }
 }
 
+/// What a partition goes on under, after it spent an epoch; none when it needs another id.
+#[must_use]
+pub fn next_identity(
+    spent: Option<(ProducerId, ProducerEpoch)>,
+    newest: Option<(ProducerId, ProducerEpoch)>,
+) -> Option<(ProducerId, ProducerEpoch)> {
+    crate::producer::next_identity(spent, newest)
+}
+
 impl<B: Clone> SendQueue<B> {
     /// A queue of an idempotent producer.
     #[must_use]
@@ -93,7 +102,7 @@ impl<B: Clone> SendQueue<B> {
         self.0.needs_identity()
     }
 
-    /// Goes on under a new producer id.
+    /// Goes on under a new producer id, or a later epoch of the last one.
     pub fn set_identity(&mut self, id: ProducerId, epoch: ProducerEpoch) {
         self.0.set_identity(id, epoch);
     }

@@ -14,14 +14,11 @@
 //! - What is fixed: the metadata. Every node has the same image from the start, and producer ids
 //!   come from the simulator.
 //! - What is checked, by `books` and `rules`, as each command is applied for the first time and as
-//!   each client is answered: what was acknowledged is at its offset, once, and in the order of its
-//!   producer; reads show the log and no hole; epochs rise; a partition changes hands only when its
+//!   each client is answered: what was acknowledged is at its offset, once; whatever is stored is in
+//!   the order of its producer, also what was given up and came late; reads show the log and no hole; epochs rise; a partition changes hands only when its
 //!   owner let it go or is gone; commits come from owners, never go back and never pass a record
 //!   that nobody handled; what was acknowledged as committed is found again; only what may go goes.
 //!   In the end everything is read and committed, whatever happened before.
-//! - What is not checked: the order of a batch whose producer gave it up. It may still be under way
-//!   and be stored behind younger ones, for the new producer id does not fence the old one; such
-//!   batches are counted (`StoredLate`).
 //! - A wall clock that is wrong since the start of its process is believed by retention, as
 //!   documented there: here clocks jump while processes run.
 //! - Start reading at [`run_seed`], then `world.rs`, then `rules.rs`.

@@ -114,6 +114,9 @@ fn step(
     let batches = handle.read(at, STEP_BYTES)?;
     let bytes = batches.iter().map(bytes::Bytes::len).sum();
     let last = batches.last().and_then(|last| BatchHeader::decode(last));
-    let end = last.map(|last| last.base_offset.plus(u64::try_from(last.record_count).unwrap_or(0)));
-    Ok((end.unwrap_or(progress.high_watermark()), bytes))
+    let end = match last {
+        Some(last) => last.base_offset.plus(u64::try_from(last.record_count).unwrap_or(0)),
+        None => progress.high_watermark(),
+    };
+    Ok((end, bytes))
 }

@@ -8,7 +8,8 @@
 //! - A batch whose fate is unknown keeps its producer id and sequence to its end. Under another
 //!   id it could be stored twice.
 //! - A batch that leaves without being stored leaves a hole that no later sequence of the same id
-//!   can pass. Those behind it take a new id, unless they may be stored already.
+//!   can pass. Those behind it take a new epoch, unless they may be stored already: what was given
+//!   up and is still on its way is refused once one of theirs is stored.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -151,7 +152,7 @@ impl<B, R: Copy + Eq> Queue<B, R> {
         self.identity == Identity::Needed && !self.is_empty()
     }
 
-    /// Goes on under a new producer id.
+    /// Goes on under a new producer id, or a later epoch of the last one.
     pub(crate) fn set_identity(&mut self, id: ProducerId, epoch: ProducerEpoch) {
         if self.identity == Identity::Needed {
             self.identity = Identity::Active { id, epoch, next: Sequence::new(0) };

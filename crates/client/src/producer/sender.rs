@@ -29,6 +29,8 @@ mod partition;
 
 use failing::with_effect;
 use identity::Identities;
+#[cfg(feature = "sim")]
+pub(crate) use identity::next as next_identity;
 use node::{Node, Pending};
 use partition::{Batch, Partition};
 

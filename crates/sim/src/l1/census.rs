@@ -61,8 +61,6 @@ pub enum Event {
     Duplicate,
     /// A producer gave a batch up, not knowing whether it is stored.
     InDoubt,
-    /// A batch that was given up was stored behind younger ones.
-    StoredLate,
     /// A producer went on under a new id.
     Identified,
     /// Records were read.

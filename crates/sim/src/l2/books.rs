@@ -42,8 +42,6 @@ struct Send {
     after: u64,
     found: Option<u64>,
     is_refused: bool,
-    /// Its producer waits for it no more, and does not know what became of it.
-    is_given_up: bool,
 }
 
 #[derive(Debug, Default)]
@@ -103,9 +101,8 @@ impl Books {
     ) -> u64 {
         let number = u64::try_from(self.sends.len()).expect("few") + 1;
         let after = self.partition(partition).acked_end;
-        let (found, is_refused, is_given_up) = (None, false, false);
-        let send =
-            Send { partition, producer, order, records, after, found, is_refused, is_given_up };
+        let (found, is_refused) = (None, false);
+        let send = Send { partition, producer, order, records, after, found, is_refused };
         self.sends.insert(number, send);
         number
     }
@@ -139,11 +136,6 @@ impl Books {
         }
     }
 
-    /// A producer gave a batch up, not knowing whether it is stored, or will be.
-    pub(super) fn given_up(&mut self, number: u64) {
-        self.sends.get_mut(&number).expect("it was sent").is_given_up = true;
-    }
-
     /// A batch is in the log, for the first time.
     pub(super) fn appended(
         &mut self,
@@ -174,7 +166,7 @@ impl Books {
                 "batch {number} is at {base}, before {after}, acknowledged before"
             ));
         }
-        let (producer, order, is_given_up) = (send.producer, send.order, send.is_given_up);
+        let (producer, order) = (send.producer, send.order);
         let max_timestamp = batch.header().max_timestamp.get();
         let book = self.partition(partition);
         let end = book.log.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -182,20 +174,15 @@ impl Books {
             return Err(format!("partition {partition} goes on at {base} after {end}"));
         }
         let last = book.last_of.entry(producer).or_default();
-        let is_late = *last >= order;
-        if is_late && !is_given_up {
+        if *last >= order {
             return Err(format!(
                 "producer {producer} has batch {order} at {base} of {partition}, behind {last}"
             ));
         }
-        *last = order.max(*last);
+        *last = order;
         book.log.extend((base..).zip(values));
         let end = base + u64::from(batch.record_count());
         book.batches.push_back(Kept { end, max_timestamp });
-        if is_late {
-            let event = format_args!("producer {producer} has {order} after all, out of order");
-            self.scene.count(Event::StoredLate, event);
-        }
         Ok(())
     }
 

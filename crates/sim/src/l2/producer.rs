@@ -36,7 +36,7 @@ pub(super) struct Producer {
     streams: BTreeMap<NodeId, Stream>,
     streams_made: u64,
     /// The newest producer id.
-    id: Option<i64>,
+    id: Option<(ProducerId, ProducerEpoch)>,
     events: mpsc::Receiver<(u64, NodeId, Option<StoreTold>)>,
     event_sender: mpsc::Sender<(u64, NodeId, Option<StoreTold>)>,
 }
@@ -46,7 +46,7 @@ struct Part {
     queue: SendQueue<Batch>,
     leader: Option<NodeId>,
     /// The id used last.
-    spent: Option<i64>,
+    spent: Option<(ProducerId, ProducerEpoch)>,
     failures: u32,
     not_before: Instant,
     order: u64,
@@ -178,7 +178,6 @@ impl Producer {
             }
             Err(Effect::Unknown) => {
                 scene.count(Event::InDoubt, format_args!("producer {own} gives {number} up"));
-                self.way.floor.books().given_up(number);
             }
         }
     }
@@ -215,19 +214,19 @@ impl Producer {
         }
     }
 
-    /// Goes on under an id that the partition has not used up.
+    /// Goes on under the next epoch of the id.
     fn identify(&mut self, partition: PartitionId) {
-        let part = self.parts.get_mut(&partition).expect("one of the keys");
-        let fresh = self.id.filter(|id| Some(*id) != part.spent);
-        let id = fresh.unwrap_or_else(|| {
+        let newest = *self.id.get_or_insert_with(|| {
             let id = self.way.floor.books().next_producer_id();
-            let event = format_args!("producer {} is {id} now", self.number);
-            self.way.ground.scene.count(Event::Identified, event);
-            id
+            (ProducerId::new(id), ProducerEpoch::new(0))
         });
-        self.id = Some(id);
-        part.spent = Some(id);
-        part.queue.set_identity(ProducerId::new(id), ProducerEpoch::new(0));
+        let part = self.parts.get_mut(&partition).expect("one of the keys");
+        let next = quipu_client::sim::next_identity(part.spent, Some(newest));
+        let (id, epoch) = next.expect("a run is too short to use up the epochs of an id");
+        let event = format_args!("producer {} is {id}/{} now", self.number, epoch.get());
+        self.way.ground.scene.count(Event::Identified, event);
+        part.spent = Some((id, epoch));
+        part.queue.set_identity(id, epoch);
     }
 
     async fn leader(&mut self, partition: PartitionId) -> Option<NodeId> {

@@ -1,4 +1,8 @@
-//! Producer ids: asked for when a partition needs one that it has not used up.
+//! Producer ids: each partition goes on under the next epoch of its id, or under a new id.
+//!
+//! An epoch spent leaves batches behind whose fate is unknown: given up, and perhaps still on their
+//! way. Under the next epoch of the same id the server refuses them (KIP-98: fenced) as soon as a
+//! younger one is stored; under another id it could store them behind it.
 
 use std::time::Duration;
 
@@ -42,9 +46,8 @@ impl Sender {
     /// Gives the partition an id it has not used; false when it has to wait for one.
     pub(super) fn identify(&mut self, key: Key, _now: Duration) -> bool {
         let Some(partition) = self.partitions.get_mut(&key) else { return false };
-        let fresh = self.identities.current.filter(|(id, _)| Some(*id) != partition.spent);
-        if let Some((id, epoch)) = fresh {
-            partition.spent = Some(id);
+        if let Some((id, epoch)) = next(partition.spent, self.identities.current) {
+            partition.spent = Some((id, epoch));
             partition.queue.set_identity(id, epoch);
             return true;
         }
@@ -87,6 +90,18 @@ impl Sender {
     }
 }
 
+/// What a partition goes on under, after it spent an epoch; none when it needs another id.
+pub(crate) fn next(
+    spent: Option<(ProducerId, ProducerEpoch)>,
+    newest: Option<(ProducerId, ProducerEpoch)>,
+) -> Option<(ProducerId, ProducerEpoch)> {
+    let Some((id, epoch)) = spent else { return newest };
+    match epoch.get().checked_add(1) {
+        Some(epoch) => Some((id, ProducerEpoch::new(epoch))),
+        None => newest.filter(|(newer, _)| *newer != id),
+    }
+}
+
 async fn ask(client: &Shared) -> Told {
     let call =
         Call { action: "get a producer id".to_owned(), target: Target::Any, is_repeatable: true };
@@ -99,5 +114,21 @@ async fn ask(client: &Shared) -> Told {
     match epoch.filter(|epoch| *epoch >= 0 && answer.producer_id >= 0) {
         Some(epoch) => Ok((ProducerId::new(answer.producer_id), ProducerEpoch::new(epoch))),
         None => Err(Error::stream_ended("call", &from, "the producer id is negative")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_serves_until_its_epochs_are_used_up() {
+        let at = |id, epoch| Some((ProducerId::new(id), ProducerEpoch::new(epoch)));
+        assert_eq!(next(None, None), None);
+        assert_eq!(next(None, at(7, 0)), at(7, 0));
+        assert_eq!(next(at(7, 0), at(7, 0)), at(7, 1));
+        assert_eq!(next(at(7, 3), at(9, 0)), at(7, 4), "late batches of the old id stay fenced");
+        assert_eq!(next(at(7, i16::MAX), at(7, 0)), None, "a new one is asked for");
+        assert_eq!(next(at(7, i16::MAX), at(9, 0)), at(9, 0));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quipu_types::record::{Codec, ValidatedBatch};
-use quipu_types::{Effect, NodeId, ProducerId};
+use quipu_types::{Effect, NodeId, ProducerEpoch, ProducerId};
 
 use super::super::TimeoutError;
 use super::super::buffer::{Buffer, OpenBatch};
@@ -87,8 +87,8 @@ pub(super) struct Partition {
     pub(super) leader: Option<NodeId>,
     /// Who led when it failed last: to be told the same again is no news.
     pub(super) left: Option<NodeId>,
-    /// The producer id used last.
-    pub(super) spent: Option<ProducerId>,
+    /// The producer id and epoch used last.
+    pub(super) spent: Option<(ProducerId, ProducerEpoch)>,
     /// Attempts that failed since the last success.
     pub(super) failures: u32,
     pub(super) not_before: Duration,
