@@ -40,6 +40,7 @@ pub(crate) enum Act {
 pub(crate) struct Attempt {
     pub(crate) node: u64,
     pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
     pub(crate) sequence: i32,
     pub(crate) records: u32,
     /// How many came before, over all partitions.
@@ -104,7 +105,7 @@ pub(crate) struct Log {
     pub(crate) batches: Vec<(u64, Bytes)>,
     pub(crate) start: u64,
     pub(crate) end: u64,
-    producers: HashMap<i64, Vec<(i32, i32, u64)>>,
+    producers: HashMap<i64, (i16, Vec<(i32, i32, u64)>)>,
 }
 
 /// The cluster as tests see it.
@@ -355,7 +356,14 @@ impl Log {
         let (id, first) = (header.producer_id.get(), header.base_sequence.get());
         let last = first + header.last_offset_delta;
         if id >= 0 {
-            let known = self.producers.entry(id).or_default();
+            let epoch = header.producer_epoch.get();
+            let (newest, known) = self.producers.entry(id).or_insert_with(|| (epoch, Vec::new()));
+            if epoch < *newest {
+                return Err(Box::new(refusal(ErrorCode::ProducerFenced)));
+            }
+            if epoch > *newest {
+                (*newest, *known) = (epoch, Vec::new());
+            }
             if let Some((.., base)) = known.iter().find(|known| (known.0, known.1) == (first, last))
             {
                 return Ok((*base, true));
@@ -450,6 +458,7 @@ impl Node {
         let attempt = Attempt {
             node: self.id,
             producer_id: parsed.header().producer_id.get(),
+            producer_epoch: parsed.header().producer_epoch.get(),
             sequence: parsed.header().base_sequence.get(),
             records: parsed.record_count(),
             number: state.attempts.len(),

@@ -148,7 +148,7 @@ async fn a_delivery_timeout_says_what_how_often_and_why_and_later_events_get_thr
 }
 
 #[tokio::test]
-async fn an_event_without_an_answer_is_in_doubt_and_the_next_gets_a_new_producer_id() {
+async fn an_event_without_an_answer_is_in_doubt_and_the_next_gets_a_new_epoch() {
     let cluster = Cluster::start(1, 1).await;
     cluster.script(|attempt| if attempt.number == 0 { Act::Silence } else { Act::Normal });
     let client = cluster.client().await;
@@ -159,9 +159,14 @@ async fn an_event_without_an_answer_is_in_doubt_and_the_next_gets_a_new_producer
 
     let receipt = producer.publish(NewRecord::new("fees", "1")).await.unwrap();
     assert_eq!(receipt.offset, Some(0));
-    let stamps: Vec<(i64, i32)> =
-        cluster.lock().attempts.iter().map(|it| (it.producer_id, it.sequence)).collect();
-    assert_eq!(stamps, [(101, 0), (102, 0)], "no gap is left to block what follows");
+    let stamps: Vec<(i64, i16, i32)> = cluster
+        .lock()
+        .attempts
+        .iter()
+        .map(|it| (it.producer_id, it.producer_epoch, it.sequence))
+        .collect();
+    // No gap is left to block what follows, and what comes late is fenced.
+    assert_eq!(stamps, [(101, 0, 0), (101, 1, 0)]);
 }
 
 #[tokio::test]
@@ -190,9 +195,13 @@ async fn a_refused_batch_fails_alone() {
     assert_eq!(error.effect(), Effect::None);
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5);
     assert_eq!(cluster.values(0), ["0", "2", "3", "4", "5"]);
-    let ids: BTreeMap<i64, i32> =
-        cluster.lock().attempts.iter().map(|it| (it.producer_id, it.sequence)).collect();
-    assert_eq!(ids.len(), 2, "what stood behind the hole went on under a new id");
+    let epochs: BTreeMap<(i64, i16), i32> = cluster
+        .lock()
+        .attempts
+        .iter()
+        .map(|it| ((it.producer_id, it.producer_epoch), it.sequence))
+        .collect();
+    assert_eq!(epochs.len(), 2, "what stood behind the hole went on under a new epoch");
 }
 
 #[tokio::test]
