@@ -181,3 +181,81 @@ async fn a_node_with_a_full_disk_leads_nothing_and_catches_up() -> Result<()> {
     ensure!(read_all(&client, TOPIC).await?.len() == 400, "each once");
     quipu_testkit::replicas::are_identical(&cluster, TOPIC, 6).await
 }
+
+/// Bytes of a record that fills the disk.
+const BLOCK: usize = 64 << 10;
+
+fn block(number: usize) -> Vec<u8> {
+    format!("{number:016}").into_bytes().into_iter().cycle().take(BLOCK).collect()
+}
+
+/// Publishes until the disk is full; says what was acknowledged where.
+async fn fill(client: &Client, from: usize) -> Result<Vec<(u64, usize)>> {
+    let producer = client.producer().delivery_timeout(Duration::from_millis(900)).build()?;
+    let mut acked = Vec::new();
+    for first in (from..).step_by(16) {
+        let mut deliveries = Vec::new();
+        for number in first..first + 16 {
+            let record = NewRecord::new(TOPIC, block(number)).partition(0);
+            deliveries.push((number, producer.enqueue(record).await?));
+        }
+        let mut is_full = false;
+        for (number, delivery) in deliveries {
+            match delivery.await {
+                Ok(receipt) => acked.push((receipt.offset.context("an offset")?, number)),
+                Err(error) => {
+                    ensure!(error.code() == Some(ErrorCode::StorageFull), "{error}");
+                    is_full = true;
+                }
+            }
+        }
+        if is_full {
+            break;
+        }
+    }
+    Ok(acked)
+}
+
+/// How often load fills the disk: more with `QUIPU_FILLS`.
+fn fills() -> usize {
+    std::env::var("QUIPU_FILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(2)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn load_fills_the_disk_again_and_again_and_nothing_acknowledged_is_lost() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let disk = SmallDisk::create(dir.path())?;
+    let root = disk.mounted.join("cluster");
+    let mut settings = settings();
+    settings.push("storage.checkpoint-interval=300ms".to_owned());
+    let options = ClusterOptions { nodes: 1, settings, dir: Some(root) };
+    let mut cluster = Cluster::start_with(options).await?;
+    let pid = cluster.node(1).pid();
+    let client = cluster.client().await?;
+    let topic = NewTopic::new(TOPIC).partitions(1).set("segment-bytes", "8MiB");
+    client.admin().create_topic(topic).await?;
+    let mut number = 0;
+    for round in 0..fills() {
+        let acked = fill(&client, number).await?;
+        ensure!(acked.len() > 500, "round {round}: {} were acknowledged", acked.len());
+        ensure!(disk.free()? > REQUIRED / 4, "the reserve is there");
+        // What was acknowledged in this round is there, and read while the disk is full.
+        let read = read_all(&client, TOPIC).await?;
+        let mut records = read.iter().map(|record| (record.offset, record.value.clone()));
+        for (offset, number) in &acked {
+            let found = records.find(|(at, _)| at == offset).context("an acknowledged record")?.1;
+            ensure!(found.as_deref() == Some(&block(*number)[..]), "{offset} is another record");
+        }
+        number = acked.last().map_or(number, |(_, last)| last + 16);
+        let end = read.last().context("records")?.offset;
+        client.admin().delete_records(TOPIC, 0, Some(end)).await?;
+        until("room to be noticed", WAIT, async || {
+            let taken = publish(&client, "there is room").await?;
+            ensure!(taken == Ok(()), "{taken:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    ensure!(cluster.node(1).pid() == pid && !cluster.node(1).has_died(), "no restart");
+    cluster.wait_healthy().await
+}

@@ -41,6 +41,24 @@ async fn every_first_node_leaves_and_nothing_is_lost() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_node_gets_its_share_by_itself() -> Result<()> {
+    let mut field = Field::start_with(3, &["cluster.rebalance-after=2s"]).await?;
+    let new = field.add_node().await?;
+    let used = field.admin().describe_topic("permits").await?;
+    let before: Vec<u64> = used.partitions.iter().filter_map(|it| it.leader).collect();
+    ensure!(!before.contains(&new), "{used:?}");
+    until("replicas on the new node", MOVE_WAIT, async || {
+        let topic = field.admin().describe_topic("permits").await?;
+        ensure!(topic.partitions.iter().any(|it| it.replicas.contains(&new)), "{topic:?}");
+        Ok(())
+    })
+    .await?;
+    field.moves_end().await?;
+    ensure!(field.admin().preview_rebalance().await?.is_empty(), "all is even now");
+    field.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_node_leads_nothing_until_it_is_called_back() -> Result<()> {
     let mut field = Field::start(3).await?;
     let rest = NodeChange::Drain(Duration::from_secs(600));

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 pub use quipu_metadata::NodeState;
-use quipu_metadata::placement::{self, Site, Weighed};
-use quipu_metadata::{Command, Image, MetadataError, PlannedMoves, ReplicaMove};
+use quipu_metadata::{Command, Image, MetadataError, PlannedMoves, ReplicaMove, balance};
 use quipu_runtime::Deadline;
 use quipu_types::{Effect, ErrorCode, NodeId, Retry, ShardId};
 
@@ -13,12 +12,8 @@ use crate::error::OperationError;
 
 /// The longest drain: longer than any maintenance, shorter than being forgotten.
 const DRAIN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Moves under way at once, unless the operator says.
-const AT_ONCE: u32 = 2;
 /// The most that may be asked for.
 const AT_ONCE_MAX: u32 = 100;
-/// What a partition weighs against an empty shard, which costs its heartbeats only.
-const PARTITION_WEIGHT: u64 = 16;
 
 /// What is to become of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,22 +165,8 @@ impl Broker {
     #[must_use]
     pub fn preview_rebalance(&self) -> Vec<MoveView> {
         let image = self.image();
-        let hosts = image.hosts();
         let answers = |node| node == self.inner.node || self.inner.consensus.is_alive(node);
-        let sites: Vec<Site> = hosts
-            .filter(|(node, _)| answers(*node))
-            .map(|(node, record)| Site { node, rack: record.rack.clone() })
-            .collect();
-        let shards: Vec<Weighed> = image
-            .shards
-            .iter()
-            .map(|(shard, record)| Weighed {
-                shard: *shard,
-                nodes: record.nodes(),
-                weight: 1 + PARTITION_WEIGHT * count(image.partition_count(*shard)),
-            })
-            .collect();
-        let moves = placement::rebalance(&sites, &shards);
+        let moves = balance::plan(&image, answers);
         moves.iter().map(|planned| view(&image, planned)).collect()
     }
 
@@ -198,7 +179,7 @@ impl Broker {
         at_once: u32,
         deadline: Deadline,
     ) -> Result<Vec<MoveView>, ElasticError> {
-        let at_once = if at_once == 0 { AT_ONCE } else { at_once };
+        let at_once = if at_once == 0 { balance::MOVES_AT_ONCE } else { at_once };
         if at_once > AT_ONCE_MAX {
             return Err(ElasticError::InvalidAtOnce { given: at_once });
         }
@@ -235,8 +216,4 @@ impl Broker {
 fn view(image: &Image, planned: &ReplicaMove) -> MoveView {
     let from = image.shards.get(&planned.shard).map(|record| record.nodes()).unwrap_or_default();
     MoveView { shard: planned.shard, from, to: planned.to.clone() }
-}
-
-fn count(items: usize) -> u64 {
-    u64::try_from(items).unwrap_or(u64::MAX / PARTITION_WEIGHT - 1)
 }

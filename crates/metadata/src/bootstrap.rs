@@ -55,6 +55,8 @@ pub struct Settings {
     pub bootstrap: Vec<(NodeId, String)>,
     /// Shard leaders each node is to have; fixed when the cluster is formed.
     pub shards_per_node: u32,
+    /// How long the cluster must be at rest before uneven nodes are evened out; zero: never.
+    pub rebalance_after: Duration,
     /// `host:port` that clients are told to dial.
     pub address_client: String,
     /// `host:port` that other nodes are told to dial.
@@ -128,6 +130,7 @@ impl Bootstrap {
             consensus: Arc::clone(&node.consensus),
             clock: node.clock.clone(),
             shards_per_node: node.settings.shards_per_node,
+            rebalance_after: node.settings.rebalance_after,
         };
         tasks.spawn("controller", OnExit::StopNode, controller.run());
         progress("waiting for a majority of the metadata group");

@@ -7,6 +7,7 @@ mod drain;
 mod home;
 mod liveness;
 mod moves;
+mod rebalance;
 mod voters;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::state_machine;
 use drain::Drain;
 use home::Homecoming;
 use liveness::Liveness;
+use rebalance::Rebalance;
 
 /// Looks again this often, for what no image announces: nodes that come and go.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -42,6 +44,8 @@ pub(crate) struct Controller {
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) clock: Clock,
     pub(crate) shards_per_node: u32,
+    /// How long the cluster must be at rest before uneven nodes are evened out; zero: never.
+    pub(crate) rebalance_after: Duration,
 }
 
 impl Controller {
@@ -52,6 +56,7 @@ impl Controller {
         let mut liveness = Liveness::default();
         let mut homecoming = Homecoming::default();
         let mut drain = Drain::default();
+        let mut rebalance = Rebalance::default();
         loop {
             let image = Arc::clone(&images.borrow_and_update());
             self.observe(&image, &mut liveness);
@@ -65,8 +70,10 @@ impl Controller {
                 voters::step(&self, &image, &liveness).await;
                 moves::step(&self, &image, &liveness).await;
                 homecoming.step(&self, &image, &liveness).await;
+                rebalance.step(&self, &image, &liveness).await;
             } else {
                 homecoming = Homecoming::default();
+                rebalance = Rebalance::default();
             }
             // What changed meanwhile wakes at once. All three are cancel-safe.
             tokio::select! {

@@ -13,6 +13,7 @@
 
 mod addresses;
 mod admission;
+pub mod balance;
 pub mod bootstrap;
 mod calls;
 mod command;

@@ -56,6 +56,8 @@ pub struct ClusterConfig {
     pub bootstrap: Vec<(NodeId, String)>,
     /// Shard leaders each node is to have.
     pub shards_per_node: u32,
+    /// How long the cluster must be at rest before uneven nodes are evened out; zero: never.
+    pub rebalance_after: Duration,
 }
 
 /// Where it listens.

@@ -232,6 +232,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         bootstrap: config.cluster.bootstrap.clone(),
         shards_per_node: config.cluster.shards_per_node,
+        rebalance_after: config.cluster.rebalance_after,
         address_client: config.listeners.client_advertise.clone(),
         address_peer: config.listeners.peer_advertise.clone(),
         rack: config.node.rack.clone(),

@@ -102,6 +102,11 @@ impl SimDisk {
         self.witness.has_failed.load(Ordering::Relaxed)
     }
 
+    /// Whether the power is gone.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.disk.is_dead()
+    }
+
     /// Why a call was refused: by a planned fault, or for no good reason.
     pub(crate) fn stop(&self, what: impl ToString) -> Stop {
         if self.has_failed() {

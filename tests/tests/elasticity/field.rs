@@ -39,7 +39,11 @@ pub(crate) struct Field {
 
 impl Field {
     pub(crate) async fn start(nodes: u64) -> Result<Self> {
-        let settings = SETTINGS.map(str::to_owned).into();
+        Self::start_with(nodes, &[]).await
+    }
+
+    pub(crate) async fn start_with(nodes: u64, more: &[&str]) -> Result<Self> {
+        let settings = SETTINGS.iter().chain(more).map(|setting| (*setting).to_owned()).collect();
         let cluster =
             Cluster::start_with(ClusterOptions { nodes, settings, ..<_>::default() }).await?;
         let client = cluster.client().await?;

@@ -55,6 +55,7 @@ impl Site {
         Settings {
             bootstrap,
             shards_per_node: 2,
+            rebalance_after: Duration::ZERO,
             address_client: format!("client-{node}:9192"),
             address_peer: self.addresses[node - 1].clone(),
             rack: String::new(),

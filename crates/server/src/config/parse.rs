@@ -30,6 +30,7 @@ impl Config {
             bootstrap: reader.peers("cluster.bootstrap")?,
             shards_per_node: u32::try_from(reader.number("cluster.shards-per-node")?)
                 .expect("bounded by its setting"),
+            rebalance_after: reader.duration("cluster.rebalance-after")?,
         };
         let listeners = reader.listeners(&node, &cluster)?;
         let config = Self {

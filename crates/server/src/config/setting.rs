@@ -91,6 +91,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "Raft groups led by each node, fixed when the cluster is formed. Few keep batches large; more use more cores.",
     },
     Setting {
+        key: "cluster.rebalance-after",
+        kind: Kind::Duration { min_ms: 0, max_ms: 7 * 86_400_000 },
+        default: Some("5m"),
+        doc: "When every node has answered and no replica has moved for this long, and nodes hold amounts that differ by more than a quarter, replicas move by themselves. 0s: only `quipu cluster rebalance` moves them.",
+    },
+    Setting {
         key: "listeners.client",
         kind: Kind::Address,
         default: Some("127.0.0.1:9192"),

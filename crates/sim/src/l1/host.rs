@@ -144,7 +144,13 @@ impl Host {
     /// Has the journal written and flushed, at the disk's pace.
     async fn flush(self, process: Arc<Process>) {
         while process.life().is_going(self.pace.next()).await {
-            if let Err(stop) = process.flush(&self.durable) {
+            // Also when nothing that a node cannot do without was refused: no machine runs on.
+            let flushed = if process.disk().is_dead() {
+                Err(process.disk().stop("the power is gone"))
+            } else {
+                process.flush(&self.durable)
+            };
+            if let Err(stop) = flushed {
                 process.fail(&stop);
                 return;
             }
