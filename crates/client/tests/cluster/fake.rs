@@ -100,12 +100,19 @@ impl Topic {
     }
 }
 
+/// The last five batches of a producer's epoch: first and last sequence, base offset.
+#[derive(Debug, Default)]
+struct Producer {
+    epoch: i16,
+    batches: Vec<(i32, i32, u64)>,
+}
+
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) batches: Vec<(u64, Bytes)>,
     pub(crate) start: u64,
     pub(crate) end: u64,
-    producers: HashMap<i64, (i16, Vec<(i32, i32, u64)>)>,
+    producers: HashMap<i64, Producer>,
 }
 
 /// The cluster as tests see it.
@@ -357,13 +364,14 @@ impl Log {
         let last = first + header.last_offset_delta;
         if id >= 0 {
             let epoch = header.producer_epoch.get();
-            let (newest, known) = self.producers.entry(id).or_insert_with(|| (epoch, Vec::new()));
-            if epoch < *newest {
+            let producer = self.producers.entry(id).or_default();
+            if epoch < producer.epoch {
                 return Err(Box::new(refusal(ErrorCode::ProducerFenced)));
             }
-            if epoch > *newest {
-                (*newest, *known) = (epoch, Vec::new());
+            if epoch > producer.epoch {
+                *producer = Producer { epoch, batches: Vec::new() };
             }
+            let known = &mut producer.batches;
             if let Some((.., base)) = known.iter().find(|known| (known.0, known.1) == (first, last))
             {
                 return Ok((*base, true));
