@@ -37,8 +37,9 @@ impl Damages {
     /// Stored batches at `at` are damaged.
     pub(crate) fn note(&self, partition: PartitionId, at: Offset) {
         let mut places = self.places();
-        if places.len() < PLACES_MAX {
-            places.entry((partition, at)).or_default();
+        // What is known already is tried again in its time, however often it is met.
+        if places.len() < PLACES_MAX && !places.contains_key(&(partition, at)) {
+            places.insert((partition, at), None);
             self.found.notify_one();
         }
     }

@@ -179,8 +179,10 @@ impl Broker {
         let handle = handle.ok_or("it has no replica of the partition")?;
         let read = run_blocking(move || handle.copy_range(from, until, PIECE_BYTES)).await;
         let batches = read.map_err(|undone| undone.to_string())?;
-        let batches = batches.map_err(|error| error.to_string())?;
-        Ok(batches.concat().into())
+        if let Err(ReadError::Corrupt(_)) = &batches {
+            self.inner.damages.note(partition, from);
+        }
+        Ok(batches.map_err(|error| error.to_string())?.concat().into())
     }
 }
 
