@@ -193,6 +193,7 @@ impl Host {
     /// Shuts the process down as one should.
     pub(crate) async fn stop(&self) {
         let Some(process) = self.process() else { return };
+        process.life().stop();
         process.life().is_going(process.shut_down()).await;
         if !process.life().is_over() {
             self.ground.scene.count(Event::Stopped, format_args!("node {} stopped", self.id));

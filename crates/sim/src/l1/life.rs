@@ -8,12 +8,15 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Life {
     node: NodeId,
     number: u64,
+    /// It was asked to stop, and is about to.
+    stopping: CancellationToken,
     over: CancellationToken,
 }
 
 impl Life {
     pub(crate) fn begin(node: NodeId, number: u64) -> Self {
-        Self { node, number, over: CancellationToken::new() }
+        let stopping = CancellationToken::new();
+        Self { node, number, stopping, over: CancellationToken::new() }
     }
 
     pub(crate) const fn node(&self) -> NodeId {
@@ -22,6 +25,15 @@ impl Life {
 
     pub(crate) const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// It is asked to stop: its groups end one after the other.
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
     }
 
     /// Ends it: what its tasks do from now on is not seen by anybody.

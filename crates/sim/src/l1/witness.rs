@@ -79,10 +79,11 @@ impl Replica {
         self.note(Some(Event::Purged), format_args!("has its journal purged"));
     }
 
-    /// A checkpoint was made, or not: for no other reason than the disk.
+    /// A checkpoint was made, or not: for no other reason than the disk, or a stop that was asked for.
     pub(crate) fn checkpoint_is_over(&self, outcome: Result<(), String>) {
         if let Err(error) = outcome
             && !self.life.is_over()
+            && !self.life.is_stopping()
             && let Stop::Violation(what) = self.disk.stop(error)
         {
             let (node, shard) = (self.life.node(), self.shard);
