@@ -33,9 +33,9 @@ impl Pacer {
     async fn pass(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         // A small log is not read as slowly as the clock would allow.
-        let fastest = Duration::from_secs_f64(f64::from(bytes) / (4.0 * 1024.0 * 1024.0));
+        let slowest = Duration::from_secs_f64(f64::from(bytes) / (4.0 * 1024.0 * 1024.0));
         let due = Duration::from_secs_f64(f64::from(bytes) * self.per_byte / 1e9);
-        self.owed += due.min(fastest);
+        self.owed += due.min(slowest);
         if self.owed >= PAUSE_MIN {
             tokio::time::sleep(std::mem::take(&mut self.owed)).await;
         }
