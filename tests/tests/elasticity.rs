@@ -3,6 +3,8 @@
 
 #[path = "elasticity/field.rs"]
 mod field;
+#[path = "elasticity/partitions.rs"]
+mod partitions;
 #[path = "elasticity/steps.rs"]
 mod steps;
 

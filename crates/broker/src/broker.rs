@@ -8,7 +8,7 @@ use quipu_consensus::Consensus;
 use quipu_metadata::{Image, Metadata};
 use quipu_runtime::{Clock, OnExit, TaskGroup};
 use quipu_shard::{OpenError, ResidenceError, Shard, Shards};
-use quipu_types::{NodeId, PartitionId, ReplicaId, ShardId};
+use quipu_types::{MoveId, NodeId, PartitionId, ReplicaId, ShardId};
 use tokio::sync::Semaphore;
 
 use crate::calls;
@@ -31,11 +31,11 @@ pub trait OpenShard: Send + Sync + 'static {
         replica: ReplicaId,
     ) -> BoxFuture<'static, Result<Shard, OpenError>>;
     /// The shard is closed and the node hosts it no more: all that is kept of it goes, of its
-    /// checkpoint and of these partitions.
+    /// checkpoint and of these partitions, each with the move that brought it.
     fn evict(
         &self,
         shard: ShardId,
-        partitions: Vec<PartitionId>,
+        partitions: Vec<(PartitionId, Option<MoveId>)>,
     ) -> BoxFuture<'static, Result<(), ResidenceError>>;
     /// Every shard of which something is kept, with whose it is.
     fn residents(&self) -> BoxFuture<'static, Result<Vec<(ShardId, ReplicaId)>, ResidenceError>>;

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quipu_metadata::Image;
+use quipu_partition::ReadError;
 use quipu_runtime::{OnExit, TaskGroup};
 use quipu_types::{Offset, PartitionId};
 use tokio::sync::Notify;
@@ -41,6 +42,13 @@ impl Damages {
         if places.len() < PLACES_MAX && !places.contains_key(&(partition, at)) {
             places.insert((partition, at), None);
             self.found.notify_one();
+        }
+    }
+
+    /// What was read from `from` on could not be: where it is damaged, it is mended.
+    pub(crate) fn note_unreadable(&self, partition: PartitionId, from: Offset, error: &ReadError) {
+        if let ReadError::Corrupt(_) = error {
+            self.note(partition, from);
         }
     }
 

@@ -171,9 +171,11 @@ impl Broker {
                 Ok(progress.log_start())
             }
             ControlOutcome::UnknownPartition => Err(RouteError::NotReady.into()),
-            ControlOutcome::Opened { .. } | ControlOutcome::Closed => {
-                Err(DeleteRecordsError::Control(ControlError::Reply))
-            }
+            ControlOutcome::Opened { .. }
+            | ControlOutcome::Closed
+            | ControlOutcome::Imported(_)
+            | ControlOutcome::Sealed { .. }
+            | ControlOutcome::Misplaced => Err(DeleteRecordsError::Control(ControlError::Reply)),
         }
     }
 
@@ -233,9 +235,10 @@ impl Broker {
         let known = self.image_placing(std::iter::once(partition), deadline).await;
         let route = known.route(partition.topic, partition.index)?;
         let shard = self.led_shard(route.shard)?;
-        let handle = shard.partition(partition).ok_or(RouteError::NotReady)?;
         let confirmed = shard.group().ensure_linearizable(deadline).await;
         confirmed.map_err(ListOffsetsError::Unconfirmed)?;
+        // Looked up only now: one that has moved on meanwhile is shown no more.
+        let handle = shard.partition(partition).ok_or(RouteError::NotReady)?;
         Ok(handle.progress())
     }
 }

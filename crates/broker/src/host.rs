@@ -8,10 +8,10 @@ use quipu_consensus::InitializeError;
 use quipu_metadata::{Image, ShardRecord};
 use quipu_runtime::{Deadline, OnExit, TaskGroup};
 use quipu_shard::Shard;
-use quipu_types::{NodeId, PartitionId, ReplicaId, ShardId};
+use quipu_types::{MoveId, NodeId, PartitionId, ReplicaId, ShardId};
 
 use crate::broker::OpenShard;
-use crate::{Broker, compaction, coordinator, reconcile, replicas, retention};
+use crate::{Broker, arrivals, compaction, coordinator, reconcile, replicas, retention};
 
 /// The host looks again this often, for what no image announces.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -109,7 +109,9 @@ impl Host {
                 }
                 coordinator::stop(&self.broker, shard.id());
                 self.broker.inner.shards.remove(shard.id());
-                let partitions = shard.partitions();
+                let hosted = shard.hosted().into_iter();
+                let partitions = hosted.map(|(id, hosted)| (id, hosted.tenure.arrived_by));
+                let partitions = partitions.collect();
                 shard.stop();
                 self.broker.inner.consensus.close_group(shard.id()).await;
                 self.is_swept &= self.evict(shard.id(), partitions).await;
@@ -148,7 +150,7 @@ impl Host {
         }
     }
 
-    async fn evict(&self, shard: ShardId, partitions: Vec<PartitionId>) -> bool {
+    async fn evict(&self, shard: ShardId, partitions: Vec<(PartitionId, Option<MoveId>)>) -> bool {
         let evicted = self.opener.evict(shard, partitions).await;
         if let Err(error) = &evicted {
             tracing::warn!(%shard, %error, "a replica's data is not gone yet");
@@ -171,6 +173,8 @@ impl Host {
                     tasks.spawn("replicas", OnExit::StopNode, members);
                     let reconcile = reconcile::run(self.broker.clone(), shard.clone());
                     tasks.spawn("reconcile", OnExit::StopNode, reconcile);
+                    let arrivals = arrivals::run(self.broker.clone(), shard.clone());
+                    tasks.spawn("arrivals", OnExit::StopNode, arrivals);
                     let interval = self.broker.inner.retention_interval;
                     let compaction = compaction::run(self.broker.clone(), shard.clone(), interval);
                     tasks.spawn("compaction", OnExit::StopNode, compaction);

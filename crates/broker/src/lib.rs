@@ -12,7 +12,8 @@
 //!   metadata group itself confirmed that its topic is gone.
 //! - Start reading at [`Broker`], then [`produce`], then [`fetch`].
 
-pub mod broker;
+pub mod arrivals;
+mod broker;
 mod calls;
 pub mod checksum;
 pub mod cluster;

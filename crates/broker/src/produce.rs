@@ -151,7 +151,10 @@ impl Broker {
             return ProduceFuture::refused(RouteError::NotLeader { leader }.into());
         };
         let counted = self.inner.metrics.topic(&topic).appending(&batch);
-        let min_insync = topic.config.min_insync;
+        // While a topic gets more replicas, its partitions are on shards with fewer.
+        let image = self.image();
+        let most = image.shards.get(&shard.id()).map_or(u8::MAX, |record| record.class);
+        let min_insync = topic.config.min_insync.min(most);
         let request = AppendRequest { partition, batch, acks, min_insync, deadline };
         ProduceFuture::waiting(shard.append_admitted(request, permit), counted)
     }

@@ -1,7 +1,8 @@
 //! The partitions of the shards this node leads: as the image says, no more, no less.
 //!
-//! Opening is harmless, should the image be behind. Closing removes data: before it, the metadata
-//! group itself confirms that the topic is gone.
+//! Opening is harmless, should the image be behind. Closing removes data, and going on with what was
+//! to move could be wrong: before either, the metadata group itself confirms that the topic is gone
+//! or the move called off.
 
 mod plan;
 
@@ -13,10 +14,10 @@ use futures::stream::FuturesUnordered;
 use quipu_metadata::Image;
 use quipu_runtime::Deadline;
 use quipu_shard::{PartitionControl, Shard};
-use quipu_types::{PartitionId, ShardId};
 
 use crate::{Broker, long_poll};
 use plan::Plan;
+pub(crate) use plan::config;
 
 /// Looks again this often, for commands that failed and topics that could not be confirmed gone.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -45,38 +46,20 @@ pub(crate) async fn run(broker: Broker, shard: Shard) {
 /// Brings one shard in line.
 async fn pass(broker: &Broker, image: &Image, shard: &Shard) {
     let id = shard.id();
-    let plan = Plan::make(image, id, &shard.configs());
-    let closing = if plan.close.is_empty() {
-        Vec::new()
-    } else {
-        confirmed_gone(broker, id, plan.close).await
-    };
-    let opens = plan.open.into_iter().map(|(partition, config)| PartitionControl::Open {
-        partition,
-        epoch_base: 0,
-        config,
-    });
-    let closes = closing.into_iter().map(|partition| PartitionControl::Close { partition });
-    let commands: Vec<PartitionControl> = opens.chain(closes).collect();
+    // Taken first: what is decided below holds for what was here before the question.
+    let hosted = shard.hosted();
+    let mut plan = Plan::make(image, id, &hosted);
+    if plan.must_be_confirmed() {
+        let deadline = Deadline::after(broker.clock(), COMMAND_WAIT);
+        let is_confirmed = broker.confirm_image(deadline).await;
+        let confirmed = Plan::make(&broker.image(), id, &hosted);
+        plan = if is_confirmed { confirmed } else { plan.without_what_must_be_confirmed() };
+    }
+    let commands = plan.commands();
     let done = carry_out(broker, shard, commands).await;
     if !done.is_empty() {
         tracing::info!(shard = %id, commands = done.len(), "brought partitions in line");
     }
-}
-
-/// Those that the metadata group, asked now, does not place on the shard.
-async fn confirmed_gone(
-    broker: &Broker,
-    shard: ShardId,
-    candidates: Vec<PartitionId>,
-) -> Vec<PartitionId> {
-    let deadline = Deadline::after(broker.clock(), COMMAND_WAIT);
-    if !broker.confirm_image(deadline).await {
-        return Vec::new();
-    }
-    let image = broker.image();
-    let is_gone = |partition: &PartitionId| image.shard_of(*partition) != Some(shard);
-    candidates.into_iter().filter(is_gone).collect()
 }
 
 /// Sends commands, many at a time; returns those that were applied.

@@ -7,6 +7,7 @@ mod create;
 mod delete;
 mod describe;
 mod lookup;
+mod relocate;
 mod served;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use delete::DeleteTopicError;
 pub use describe::{PartitionDescription, TopicDescription};
 pub use lookup::LookupError;
 pub(crate) use lookup::name_code;
+pub use relocate::{Destination, MovePartitions, MovePartitionsError};
 
 /// Settings as users write them, in order of key.
 pub type ConfigTexts = BTreeMap<String, String>;

@@ -94,6 +94,9 @@ pub enum Command {
     /// Lists nodes, and has them rest or leave.
     #[command(subcommand)]
     Node(NodeVerb),
+    /// Moves partitions between shards by hand.
+    #[command(subcommand)]
+    Partition(PartitionVerb),
     /// Moves shards between nodes by hand.
     #[command(subcommand)]
     Shard(ShardVerb),
@@ -364,6 +367,20 @@ pub enum TopicVerb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Gives a topic another number of replicas, while it is written and read.
+    #[command(after_help = "Example:\n  quipu topic set-replication fees 5 --dry-run")]
+    SetReplication {
+        /// Its name.
+        name: String,
+        /// Copies of each partition.
+        replicas: u32,
+        /// Check everything, change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Return once it is decided.
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Deletes the oldest events of a partition.
     Trim {
         /// Its name.
@@ -461,6 +478,27 @@ pub struct NodeLeave {
     /// Do not ask.
     #[arg(long, short)]
     pub yes: bool,
+}
+
+/// `quipu partition …`.
+#[derive(Debug, Subcommand)]
+pub enum PartitionVerb {
+    /// Moves partitions of a topic to another shard, while they are written and read.
+    #[command(after_help = "To call a move off, move the partition to the shard it has.\n\n\
+        Example:\n  quipu partition move fees 0 3 --to 5")]
+    Move {
+        /// The topic.
+        topic: String,
+        /// Partitions, by index.
+        #[arg(required = true)]
+        partitions: Vec<u32>,
+        /// The shard.
+        #[arg(long, value_name = "SHARD")]
+        to: u32,
+        /// Return once it is decided.
+        #[arg(long)]
+        no_wait: bool,
+    },
 }
 
 /// `quipu shard …`.

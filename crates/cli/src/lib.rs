@@ -23,6 +23,7 @@ mod journal;
 mod local;
 mod node;
 mod output;
+mod partition;
 mod policy;
 mod publish;
 mod serve;
@@ -50,6 +51,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Cluster(verb) => cluster::run(&global, verb),
         Command::Doctor(args) => doctor::run(&global, &args),
         Command::Node(verb) => node::run(&global, verb),
+        Command::Partition(verb) => partition::run(&global, verb),
         Command::Shard(verb) => shard::run(&global, verb),
         Command::Pub(args) => publish::run(&global, args),
         Command::Sub(args) => subscribe::run(&global, args),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args::{Format, Global, TopicVerb};
 use crate::cluster::{join, optional};
 use crate::exit::Failure;
-use crate::{connect, output};
+use crate::{connect, output, waiting};
 
 /// Runs the verb.
 pub(crate) fn run(global: &Global, verb: TopicVerb) -> anyhow::Result<()> {
@@ -45,6 +45,20 @@ pub(crate) fn run(global: &Global, verb: TopicVerb) -> anyhow::Result<()> {
                     admin.add_partitions(&name, to).await?
                 };
                 show_growth(global, &Growth::new(&grown, dry_run))
+            }
+            TopicVerb::SetReplication { name, replicas, dry_run: true, .. } => {
+                let topic = admin.preview_set_replication(&name, replicas).await?;
+                describe(global, &topic)?;
+                output::note("nothing was changed (--dry-run)");
+                Ok(())
+            }
+            TopicVerb::SetReplication { name, replicas, no_wait, .. } => {
+                let topic = admin.set_replication(&name, replicas).await?;
+                if no_wait {
+                    return describe(global, &topic);
+                }
+                waiting::for_partitions(&admin, &name).await?;
+                describe(global, &admin.describe_topic(&name).await?)
             }
             TopicVerb::Trim { name, partition, before, yes } => {
                 confirm(&name, yes, "deletes events for good")?;
@@ -108,7 +122,10 @@ fn describe(global: &Global, topic: &TopicDescription) -> anyhow::Result<()> {
             partition.index.to_string(),
             optional(partition.leader),
             join(&partition.replicas),
-            partition.shard.to_string(),
+            match partition.moving_to {
+                Some(to) => format!("{} -> {to}", partition.shard),
+                None => partition.shard.to_string(),
+            },
             optional(partition.log_start),
             optional(partition.high_watermark),
             optional(partition.size_bytes),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quipu_client::{Admin, ClusterDescription};
+use quipu_client::{Admin, ClusterDescription, TopicDescription};
 
 use crate::output;
 
@@ -55,10 +55,29 @@ pub(crate) async fn for_removal(admin: &Admin, node: u64) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Asks until nothing is left to do, and shows how much is.
+/// Waits until no partition of a topic is on its way.
+pub(crate) async fn for_partitions(admin: &Admin, topic: &str) -> anyhow::Result<()> {
+    let ask = || admin.describe_topic(topic);
+    let left = |topic: &TopicDescription| {
+        let moving = topic.partitions.iter().filter(|it| it.moving_to.is_some()).count();
+        (moving > 0).then(|| (moving, format!("{moving} partitions move")))
+    };
+    none_left(ask, left).await?;
+    output::note(&format!("the partitions of topic {topic} are in their places"));
+    Ok(())
+}
+
+/// Asks for the cluster until nothing is left to do, and shows how much is.
 async fn until_none_left(
     admin: &Admin,
     left: impl Fn(&ClusterDescription) -> Option<(usize, String)>,
+) -> anyhow::Result<()> {
+    none_left(|| admin.describe_cluster(), left).await
+}
+
+async fn none_left<T, F: Future<Output = quipu_client::Result<T>>>(
+    ask: impl Fn() -> F,
+    left: impl Fn(&T) -> Option<(usize, String)>,
 ) -> anyhow::Result<()> {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {elapsed}")?);
@@ -67,7 +86,7 @@ async fn until_none_left(
     let mut clear = 0;
     loop {
         let described = tokio::select! {
-            described = admin.describe_cluster() => described,
+            described = ask() => described,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted?;
                 bar.finish_and_clear();
@@ -76,9 +95,9 @@ async fn until_none_left(
             }
         };
         match described {
-            Ok(cluster) => {
+            Ok(described) => {
                 failures = 0;
-                let Some((count, words)) = left(&cluster) else {
+                let Some((count, words)) = left(&described) else {
                     // Another node than the one that took the change may not know of it yet.
                     clear += 1;
                     if clear >= CLEAR_MIN {

@@ -14,6 +14,7 @@ mod add_partitions;
 mod describe;
 mod groups;
 mod levels;
+mod move_partitions;
 mod nodes;
 pub(crate) mod offsets;
 mod policies;

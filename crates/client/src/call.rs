@@ -62,7 +62,7 @@ answers! {
         PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse MoveReplicasResponse
         RebalanceResponse InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
         ListGroupsResponse DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse
-        SetPolicyResponse DeletePolicyResponse FinalizeLevelResponse;
+        SetPolicyResponse DeletePolicyResponse FinalizeLevelResponse MovePartitionsResponse;
     plain: MetadataResponse DescribeTopicsResponse DescribeClusterResponse ListOffsetsResponse
         DeleteRecordsResponse ListPoliciesResponse
 }

@@ -24,6 +24,7 @@ mod levels;
 mod list_offsets;
 mod memory;
 mod metadata;
+mod move_partitions;
 mod nodes;
 mod partition_checksum;
 mod pipeline;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quipu_types::{
-    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MetadataVersion, NodeId,
-    ProducerId, ReplicaId, ShardId, StartHistory, TopicId, TopicName,
+    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MetadataVersion, MoveId, NodeId,
+    PartitionIndex, ProducerId, ReplicaId, ShardId, StartHistory, TopicId, TopicName,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -116,6 +116,34 @@ pub enum Command {
     },
     /// Replaces the plan of moves.
     PlanMoves(PlannedMoves),
+    /// Begins to move partitions of a topic to other shards with as many replicas. To where they
+    /// are: nothing, but a move that was under way is called off.
+    MovePartitions {
+        /// Its id.
+        topic: TopicId,
+        /// Which, and where to.
+        #[serde(with = "crate::pairs")]
+        to: BTreeMap<PartitionIndex, ShardId>,
+    },
+    /// A partition has arrived: its shard is the other one from now on.
+    FinishPartitionMove {
+        /// Its topic.
+        topic: TopicId,
+        /// Which.
+        partition: PartitionIndex,
+        /// The move. One that was called off meanwhile is refused.
+        by: MoveId,
+    },
+    /// Gives a topic another number of replicas: its partitions begin to move to shards that have
+    /// as many.
+    SetReplication {
+        /// Its id.
+        topic: TopicId,
+        /// How many.
+        replication: u8,
+        /// How shards are chosen.
+        rule: Rule,
+    },
     /// From now on nodes may write the formats of a level. As it is already: nothing.
     FinalizeLevel {
         /// The level.
@@ -251,6 +279,8 @@ pub enum Outcome {
     ShardSettled(ShardRecord),
     /// The plan stands.
     MovesPlanned,
+    /// The topic as it is now; its partitions move, or have arrived.
+    PartitionsMoving(TopicRecord),
     /// The cluster is finalized at the level.
     LevelFinalized {
         /// What it was at before.
@@ -330,6 +360,8 @@ fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::PartitionMove;
+    use crate::topic_config::TopicConfig;
 
     /// The bytes in the journal, spelled out: a change here is a new version.
     #[test]
@@ -384,6 +416,36 @@ mod tests {
     }
 
     #[test]
+    fn the_replicated_form_of_moves_is_the_documented_one() {
+        let topic = TopicId::from_bytes([0xab; 16]);
+        let to = BTreeMap::from([
+            (PartitionIndex::new(0), ShardId::new(5)),
+            (PartitionIndex::new(10), ShardId::new(6)),
+        ]);
+        let (partition, by) = (PartitionIndex::new(0), MoveId::new(7));
+        let id = "abababab-abab-abab-abab-abababababab";
+        let cases = [
+            (
+                Command::MovePartitions { topic, to },
+                r#"move-partitions":{"topic":"@","to":[[0,5],[10,6]]}"#,
+            ),
+            (
+                Command::FinishPartitionMove { topic, partition, by },
+                r#"finish-partition-move":{"topic":"@","partition":0,"by":7}"#,
+            ),
+            (
+                Command::SetReplication { topic, replication: 5, rule: Rule::LeastLoaded },
+                r#"set-replication":{"topic":"@","replication":5,"rule":"least-loaded"}"#,
+            ),
+        ];
+        for (command, body) in cases {
+            let text = format!(r#"{{"v":1,"command":{{"{}}}}}"#, body.replace('@', id));
+            assert_eq!(command.encode(), text.as_bytes());
+            assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
+        }
+    }
+
+    #[test]
     fn what_is_not_a_known_command_is_an_error() {
         for text in [
             "",
@@ -401,7 +463,23 @@ mod tests {
 
     #[test]
     fn answers_come_back() {
+        let moving = TopicRecord {
+            id: TopicId::from_bytes([1; 16]),
+            name: TopicName::new("fees").expect("valid"),
+            partitions: vec![ShardId::new(1), ShardId::new(2)],
+            partitions_first: 2,
+            replication: 3,
+            config: TopicConfig::for_replication(3),
+            own: None,
+            was_compacted: false,
+            moves: BTreeMap::from([(
+                PartitionIndex::new(1),
+                PartitionMove { id: MoveId::new(9), to: ShardId::new(4) },
+            )]),
+            arrived: BTreeMap::from([(PartitionIndex::new(0), MoveId::new(8))]),
+        };
         for result in [
+            Ok(Outcome::PartitionsMoving(moving)),
             Ok(Outcome::ProducerIds { first: ProducerId::new(1000), count: 1000 }),
             Err(Refusal::NotFormed),
             Err(Refusal::InvalidPartitions { given: 0 }),

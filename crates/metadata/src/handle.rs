@@ -1,5 +1,6 @@
 //! What the other crates hold: read the image, propose changes from any node.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use quipu_consensus::{Consensus, ProposeError, Role};
 use quipu_runtime::{Clock, Deadline};
 use quipu_types::{
-    Effect, FormatLevel, MetadataVersion, NodeId, ShardId, TopicId, TopicName, limits,
+    Effect, FormatLevel, MetadataVersion, MoveId, NodeId, PartitionId, PartitionIndex, ShardId,
+    TopicId, TopicName, limits,
 };
 use tokio::sync::watch;
 
@@ -236,6 +238,75 @@ impl Metadata {
         Ok((topic, before))
     }
 
+    /// Begins to move partitions of a topic to other shards, all of them or none; returns the topic
+    /// as it is then. Moving a partition to where it is calls its move off.
+    ///
+    /// # Errors
+    /// Refusals name what is wrong and what would be right.
+    pub async fn move_partitions(
+        &self,
+        topic: TopicId,
+        to: BTreeMap<PartitionIndex, ShardId>,
+        deadline: Deadline,
+    ) -> Result<TopicRecord, MetadataError> {
+        moving(self.propose(Command::MovePartitions { topic, to }, deadline).await?)
+    }
+
+    /// What [`Self::move_partitions`] would do, as far as this node knows.
+    ///
+    /// # Errors
+    /// The refusal that the metadata group would give.
+    pub fn preview_move_partitions(
+        &self,
+        topic: TopicId,
+        to: BTreeMap<PartitionIndex, ShardId>,
+    ) -> Result<TopicRecord, MetadataError> {
+        moving(self.check(Command::MovePartitions { topic, to })?)
+    }
+
+    /// Takes note that a partition has arrived.
+    ///
+    /// # Errors
+    /// `MoveCalledOff` when it is to stay where it was.
+    pub async fn finish_partition_move(
+        &self,
+        partition: PartitionId,
+        by: MoveId,
+        deadline: Deadline,
+    ) -> Result<TopicRecord, MetadataError> {
+        let PartitionId { topic, index: partition } = partition;
+        let command = Command::FinishPartitionMove { topic, partition, by };
+        moving(self.propose(command, deadline).await?)
+    }
+
+    /// Gives a topic another number of replicas; returns it as it is then. Its partitions are on
+    /// their way.
+    ///
+    /// # Errors
+    /// Refusals name what is wrong and what would be right.
+    pub async fn set_replication(
+        &self,
+        topic: TopicId,
+        replication: u8,
+        deadline: Deadline,
+    ) -> Result<TopicRecord, MetadataError> {
+        let command = Command::SetReplication { topic, replication, rule: Rule::LeastLoaded };
+        moving(self.propose(command, deadline).await?)
+    }
+
+    /// What [`Self::set_replication`] would do, as far as this node knows.
+    ///
+    /// # Errors
+    /// The refusal that the metadata group would give.
+    pub fn preview_set_replication(
+        &self,
+        topic: TopicId,
+        replication: u8,
+    ) -> Result<TopicRecord, MetadataError> {
+        let command = Command::SetReplication { topic, replication, rule: Rule::LeastLoaded };
+        moving(self.check(command)?)
+    }
+
     /// Deletes the topic of a name, and only the one that has the name now. Returns its id.
     ///
     /// # Errors
@@ -360,6 +431,7 @@ impl Metadata {
             | Outcome::ReplicasMoving(_)
             | Outcome::ShardSettled(_)
             | Outcome::MovesPlanned
+            | Outcome::PartitionsMoving(_)
             | Outcome::LevelFinalized { .. } => Err(unexpected()),
         }
     }
@@ -453,6 +525,11 @@ fn named_leader(error: &ProposeError, asked: NodeId) -> Option<NodeId> {
         | ProposeError::Deadline
         | ProposeError::Stopped => None,
     }
+}
+
+fn moving(outcome: Outcome) -> Result<TopicRecord, MetadataError> {
+    let Outcome::PartitionsMoving(topic) = outcome else { return Err(unexpected()) };
+    Ok(topic)
 }
 
 fn unexpected() -> MetadataError {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quipu_types::{
-    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MetadataVersion, NodeId,
+    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MetadataVersion, MoveId, NodeId,
     PartitionId, PartitionIndex, ReplicaId, ShardId, StartId, TopicId, TopicName,
 };
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub struct Image {
     topic_ids: SortedMap<TopicId, Arc<TopicRecord>>,
     /// Partitions by shard; every shard has an entry.
     hosted: BTreeMap<ShardId, Arc<SortedMap<PartitionId, ()>>>,
+    /// Partitions that move to a shard, with their moves.
+    arriving: BTreeMap<ShardId, BTreeMap<PartitionId, PartitionMove>>,
 }
 
 /// A registered node.
@@ -172,6 +174,16 @@ impl ShardRecord {
     }
 }
 
+/// A partition that is on its way to another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionMove {
+    /// Tells it from any other move.
+    pub id: MoveId,
+    /// Where to.
+    pub to: ShardId,
+}
+
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicRecord {
@@ -195,6 +207,12 @@ pub struct TopicRecord {
     /// Whether it is or ever was compacted: its replicas may differ in superseded records.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub was_compacted: bool,
+    /// Partitions on their way to another shard.
+    #[serde(default, with = "crate::pairs", skip_serializing_if = "BTreeMap::is_empty")]
+    pub moves: BTreeMap<PartitionIndex, PartitionMove>,
+    /// The moves that brought partitions to where they are.
+    #[serde(default, with = "crate::pairs", skip_serializing_if = "BTreeMap::is_empty")]
+    pub arrived: BTreeMap<PartitionIndex, MoveId>,
 }
 
 impl TopicRecord {
@@ -203,6 +221,11 @@ impl TopicRecord {
         (0..)
             .zip(&self.partitions)
             .map(|(index, shard)| (PartitionId::new(self.id, PartitionIndex::new(index)), *shard))
+    }
+
+    /// The partitions on their way to another shard.
+    pub fn moving(&self) -> impl Iterator<Item = (PartitionId, PartitionMove)> + '_ {
+        self.moves.iter().map(|(index, moving)| (PartitionId::new(self.id, *index), *moving))
     }
 }
 
@@ -237,6 +260,35 @@ impl Image {
             .into_iter()
             .flat_map(|hosted| hosted.keys())
             .filter_map(|partition| Some((*partition, self.topic_by_id(&partition.topic)?)))
+    }
+
+    /// The partitions that move to a shard, in order.
+    pub fn arriving_at(
+        &self,
+        shard: ShardId,
+    ) -> impl Iterator<Item = (PartitionId, PartitionMove)> + '_ {
+        let arriving = self.arriving.get(&shard).into_iter().flatten();
+        arriving.map(|(partition, moving)| (*partition, *moving))
+    }
+
+    /// How many partitions are on their way.
+    #[must_use]
+    pub fn partitions_moving(&self) -> usize {
+        self.arriving.values().map(BTreeMap::len).sum()
+    }
+
+    /// The move that a partition is on.
+    #[must_use]
+    pub fn move_of(&self, partition: PartitionId) -> Option<PartitionMove> {
+        self.topic_by_id(&partition.topic)?.moves.get(&partition.index).copied()
+    }
+
+    /// The move that brought a partition to its shard, or is bringing it to this one.
+    #[must_use]
+    pub fn brought_by(&self, partition: PartitionId, shard: ShardId) -> Option<MoveId> {
+        let topic = self.topic_by_id(&partition.topic)?;
+        let coming = topic.moves.get(&partition.index).filter(|moving| moving.to == shard);
+        coming.map(|moving| moving.id).or_else(|| topic.arrived.get(&partition.index).copied())
     }
 
     /// How many partitions a shard hosts.
@@ -308,6 +360,17 @@ impl Image {
 
     /// Adds a topic, or replaces one of the same name and id that has no partition beside these.
     pub fn insert_topic(&mut self, topic: Arc<TopicRecord>) {
+        if let Some(before) = self.topics.get(&topic.name).cloned() {
+            self.forget_moves(&before);
+            // Most changes move nothing: partitions by shard are shared with the images before.
+            let placed = before.placed().zip(&topic.partitions);
+            for ((partition, from), _) in placed.filter(|((_, from), to)| from != *to) {
+                self.remove_hosted(partition, from);
+            }
+        }
+        for (partition, moving) in topic.moving() {
+            self.arriving.entry(moving.to).or_default().insert(partition, moving);
+        }
         for (partition, shard) in topic.placed() {
             let hosted = self.hosted.entry(shard).or_default();
             if !hosted.contains_key(&partition) {
@@ -322,12 +385,28 @@ impl Image {
     pub fn remove_topic(&mut self, name: &TopicName) -> Option<Arc<TopicRecord>> {
         let topic = self.topics.remove(name)?;
         self.topic_ids.remove(&topic.id);
+        self.forget_moves(&topic);
         for (partition, shard) in topic.placed() {
-            if let Some(hosted) = self.hosted.get_mut(&shard) {
-                Arc::make_mut(hosted).remove(&partition);
-            }
+            self.remove_hosted(partition, shard);
         }
         Some(topic)
+    }
+
+    fn remove_hosted(&mut self, partition: PartitionId, shard: ShardId) {
+        if let Some(hosted) = self.hosted.get_mut(&shard) {
+            Arc::make_mut(hosted).remove(&partition);
+        }
+    }
+
+    fn forget_moves(&mut self, topic: &TopicRecord) {
+        for (partition, moving) in topic.moving() {
+            if let Some(arriving) = self.arriving.get_mut(&moving.to) {
+                arriving.remove(&partition);
+                if arriving.is_empty() {
+                    self.arriving.remove(&moving.to);
+                }
+            }
+        }
     }
 }
 
@@ -360,7 +439,32 @@ pub(crate) mod tests {
             config: TopicConfig::default(),
             own: None,
             was_compacted: false,
+            moves: BTreeMap::new(),
+            arrived: BTreeMap::new(),
         })
+    }
+
+    #[test]
+    fn a_partition_that_moves_is_found_where_it_comes_from_until_it_has_arrived() {
+        let mut image = Image::default();
+        image.insert_topic(topic("a", 1, &[1, 1]));
+        let partition = PartitionId::new(TopicId::from_bytes([1; 16]), PartitionIndex::new(1));
+        let to = PartitionMove { id: MoveId::new(5), to: ShardId::new(2) };
+        let mut moving = TopicRecord::clone(&topic("a", 1, &[1, 1]));
+        moving.moves.insert(partition.index, to);
+        image.insert_topic(Arc::new(moving.clone()));
+        assert_eq!(image.arriving_at(to.to).collect::<Vec<_>>(), [(partition, to)]);
+        assert_eq!(image.shard_of(partition), Some(ShardId::new(1)));
+        assert_eq!(image.brought_by(partition, to.to), Some(to.id));
+        assert_eq!(image.brought_by(partition, ShardId::new(1)), None);
+        moving.moves.clear();
+        moving.partitions[1] = to.to;
+        moving.arrived.insert(partition.index, to.id);
+        image.insert_topic(Arc::new(moving));
+        assert_eq!(image.arriving_at(to.to).count(), 0);
+        assert_eq!((image.partition_count(ShardId::new(1)), image.partition_count(to.to)), (1, 1));
+        assert_eq!(image.brought_by(partition, to.to), Some(to.id));
+        assert_eq!(image.partitions_moving(), 0);
     }
 
     #[test]

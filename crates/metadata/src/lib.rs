@@ -24,6 +24,7 @@ pub mod identity;
 mod image;
 pub mod level;
 mod metrics;
+mod pairs;
 pub mod placement;
 pub mod policy;
 mod refusal;
@@ -42,7 +43,8 @@ pub use error::MetadataError;
 pub use handle::{Metadata, PolicyChange};
 pub use identity::{Founder, Identity, IdentityError};
 pub use image::{
-    Image, NodeRecord, NodeState, PlannedMoves, ReplicaMove, ShardRecord, TopicRecord,
+    Image, NodeRecord, NodeState, PartitionMove, PlannedMoves, ReplicaMove, ShardRecord,
+    TopicRecord,
 };
 pub use policy::{Origin, Policies, Policy, TopicPattern};
 pub use refusal::Refusal;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quipu_types::{
-    ClusterId, DirectoryId, ErrorCode, FormatLevel, Incarnation, LevelRange, NodeId, Retry,
-    ShardId, TopicId, TopicName, limits,
+    ClusterId, DirectoryId, ErrorCode, FormatLevel, Incarnation, LevelRange, MoveId, NodeId,
+    PartitionIndex, Retry, ShardId, TopicId, TopicName, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -209,6 +209,26 @@ pub enum Refusal {
         /// What is wrong.
         reason: String,
     },
+    /// The topic has no such partition.
+    #[error("topic {name} has partitions 0 to {}, not {given}", partitions.saturating_sub(1))]
+    UnknownPartition {
+        /// The topic's name.
+        name: TopicName,
+        /// As asked for.
+        given: PartitionIndex,
+        /// As there are.
+        partitions: usize,
+    },
+    /// The move is not under way any more.
+    #[error("move {by} of partition {partition} of topic {name} was called off")]
+    MoveCalledOff {
+        /// The topic's name.
+        name: TopicName,
+        /// Which partition.
+        partition: PartitionIndex,
+        /// The move.
+        by: MoveId,
+    },
     /// A node would not read what the others write.
     #[error(
         "the cluster is finalized at format level {known}, node {node} reads and writes {levels}: \
@@ -296,7 +316,10 @@ impl Refusal {
             Self::UnknownNode { .. } => ErrorCode::UnknownNode,
             Self::NodeRemoved { .. } => ErrorCode::WrongNode,
             Self::NodeInUse { .. } => ErrorCode::NodeInUse,
-            Self::TooFewNodes { .. } | Self::InvalidPlacement { .. } => ErrorCode::InvalidPlacement,
+            Self::TooFewNodes { .. }
+            | Self::InvalidPlacement { .. }
+            | Self::MoveCalledOff { .. } => ErrorCode::InvalidPlacement,
+            Self::UnknownPartition { .. } => ErrorCode::UnknownPartition,
             Self::UnknownShard { .. } => ErrorCode::UnknownShard,
             Self::LevelNotRead { .. }
             | Self::LevelNotEverywhere { .. }
@@ -331,6 +354,8 @@ impl Refusal {
             | Self::NodeInUse { .. }
             | Self::TooFewNodes { .. }
             | Self::UnknownShard { .. }
+            | Self::UnknownPartition { .. }
+            | Self::MoveCalledOff { .. }
             | Self::LevelNotRead { .. }
             | Self::LevelNotEverywhere { .. }
             | Self::LevelFalls { .. }
@@ -409,6 +434,16 @@ impl Refusal {
             Self::InvalidPlacement { shard, reason } => {
                 vec![("shard", shard.to_string()), ("reason", reason.clone())]
             }
+            Self::UnknownPartition { name, given, partitions } => vec![
+                ("topic", name.to_string()),
+                ("partition", given.to_string()),
+                ("existing", partitions.to_string()),
+            ],
+            Self::MoveCalledOff { name, partition, by } => vec![
+                ("topic", name.to_string()),
+                ("partition", partition.to_string()),
+                ("move", by.to_string()),
+            ],
             Self::LevelNotRead { node, known, levels } => vec![
                 ("node", node.to_string()),
                 ("expected", known.to_string()),

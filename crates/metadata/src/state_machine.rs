@@ -1,5 +1,6 @@
 //! What a command does to the metadata. Pure: no clock, no chance, no I/O.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quipu_types::{
@@ -17,6 +18,7 @@ use crate::topic_config::{ConfigKey, InvalidConfig, Setting, TopicConfig};
 mod levels;
 mod moves;
 mod nodes;
+mod partition_moves;
 #[cfg(test)]
 mod tests;
 
@@ -114,6 +116,15 @@ pub fn apply(
             moves::settle(&mut state.image, shard, &replicas)?
         }
         Command::PlanMoves(planned) => moves::plan(&mut state.image, planned)?,
+        Command::MovePartitions { topic, to } => {
+            return partition_moves::begin(&mut state.image, version, topic, &to);
+        }
+        Command::FinishPartitionMove { topic, partition, by } => {
+            partition_moves::finish(&mut state.image, topic, (partition, by))?
+        }
+        Command::SetReplication { topic, replication, rule } => {
+            return partition_moves::replicate(state, version, (topic, replication), rule);
+        }
         Command::FinalizeLevel { level } => {
             return levels::finalize(&mut state.image, version, level);
         }
@@ -271,6 +282,8 @@ fn create_topic(
         was_compacted: config.cleanup.is_compacted(),
         config,
         own: Some(new.config.iter().map(Setting::key).collect()),
+        moves: BTreeMap::new(),
+        arrived: BTreeMap::new(),
     };
     state.image.insert_topic(Arc::new(topic.clone()));
     state.image.version = version;

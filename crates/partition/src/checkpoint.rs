@@ -60,6 +60,13 @@ pub enum InvalidCheckpoint {
 }
 
 impl PartitionCheckpoint {
+    /// A state without producers, of a log that has no file: what is known of a partition while it
+    /// is filled from elsewhere.
+    #[must_use]
+    pub fn bare(progress: Progress) -> Self {
+        Self { progress, end: fileless(progress), producers: Arc::default() }
+    }
+
     /// How far the partition had come.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -134,6 +141,11 @@ impl PartitionCheckpoint {
         }
         Ok(Self { progress, end, producers: Arc::new(producers) })
     }
+}
+
+fn fileless(progress: Progress) -> LogEnd {
+    let next = progress.high_watermark();
+    LogEnd { segment: next, bytes: 0, next }
 }
 
 fn unseal(bytes: &[u8]) -> Result<&[u8], InvalidCheckpoint> {

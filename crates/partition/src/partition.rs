@@ -186,6 +186,13 @@ impl Partition {
         Ok(PartitionCheckpoint { progress: self.progress, end, producers })
     }
 
+    /// The state that another owner goes on from, without anything local to this replica.
+    #[must_use]
+    pub fn handover(&self) -> PartitionCheckpoint {
+        let producers = Arc::clone(&self.producers);
+        PartitionCheckpoint { producers, ..PartitionCheckpoint::bare(self.progress) }
+    }
+
     /// The owner has stored the last [`Self::checkpoint`] durably: segments below its log start
     /// are removed. Without this call they are removed at the next open. What was sealed by then
     /// may be compacted.

@@ -11,7 +11,7 @@ use quipu_kv::Store;
 use quipu_partition::PartitionEnv;
 use quipu_runtime::{Clock, TaskGroup, run_blocking};
 use quipu_shard::{OpenError, Residence, ResidenceError, Shard, ShardEnv};
-use quipu_types::{PartitionId, ReplicaId, ShardId};
+use quipu_types::{MoveId, PartitionId, ReplicaId, ShardId};
 
 /// Everything a shard stands on.
 pub(crate) struct Opener {
@@ -49,7 +49,7 @@ impl OpenShard for Opener {
     fn evict(
         &self,
         shard: ShardId,
-        partitions: Vec<PartitionId>,
+        partitions: Vec<(PartitionId, Option<MoveId>)>,
     ) -> BoxFuture<'static, Result<(), ResidenceError>> {
         let residence = self.residence();
         Box::pin(apart(move || residence.evict(shard, &partitions)))

@@ -4,7 +4,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quipu_types::record::{InvalidBatch, ValidatedBatch};
-use quipu_types::{Offset, PartitionId, PartitionIndex, TimestampMs, TopicId};
+use quipu_types::{LeaderEpoch, MoveId, Offset, PartitionId, PartitionIndex, TimestampMs, TopicId};
 
 #[cfg(test)]
 mod tests;
@@ -22,9 +22,18 @@ mod tag {
     pub(super) const OPEN: u8 = 2;
     pub(super) const CLOSE: u8 = 3;
     pub(super) const TRIM: u8 = 4;
+    pub(super) const RECEIVE: u8 = 5;
+    pub(super) const IMPORT: u8 = 6;
+    pub(super) const SEAL: u8 = 7;
+    pub(super) const UNSEAL: u8 = 8;
+    pub(super) const ADOPT: u8 = 9;
     pub(super) const GROUP: u8 = 16;
 }
 
+/// Bytes of an import before its batch.
+const IMPORT_BYTES: usize = 16;
+/// Bytes of an adoption before the state.
+const ADOPT_BYTES: usize = 12;
 /// In the header of a command that concerns no partition.
 const NO_PARTITION: PartitionId =
     PartitionId::new(TopicId::from_bytes([0; 16]), PartitionIndex::new(0));
@@ -46,6 +55,17 @@ pub enum Command {
         /// Where to.
         partition: PartitionId,
         /// What; offsets are assigned at apply.
+        batch: ValidatedBatch,
+    },
+    /// Take a stored batch of a partition that moves here, offsets and epoch as they are.
+    Import {
+        /// Where to.
+        partition: PartitionId,
+        /// The move that brings it.
+        by: MoveId,
+        /// The first offset that is still kept where it comes from.
+        log_start: Offset,
+        /// What.
         batch: ValidatedBatch,
     },
     /// Change what the shard hosts.
@@ -71,6 +91,8 @@ pub enum PartitionControl {
     Close {
         /// Which.
         partition: PartitionId,
+        /// The life that is meant: the move that brought it, or none.
+        arrived_by: Option<MoveId>,
     },
     /// Remove the prefix below an offset.
     Trim {
@@ -78,6 +100,43 @@ pub enum PartitionControl {
         partition: PartitionId,
         /// The first offset to keep; at most the high watermark.
         to: Offset,
+    },
+    /// Host a partition that moves here, unseen until it is adopted. A sealed copy that an earlier
+    /// move left behind makes way.
+    Receive {
+        /// Which.
+        partition: PartitionId,
+        /// The move that brings it.
+        by: MoveId,
+        /// Whether what has come so far goes first.
+        is_anew: bool,
+        /// What apply needs to know.
+        config: PartitionConfig,
+    },
+    /// Take no more for a partition that moves away, and show it to nobody.
+    Seal {
+        /// Which.
+        partition: PartitionId,
+        /// The move that takes it.
+        by: MoveId,
+    },
+    /// Go on with a partition whose move was called off.
+    Unseal {
+        /// Which.
+        partition: PartitionId,
+        /// The move that was to take it.
+        by: MoveId,
+    },
+    /// Go on with a partition that has arrived.
+    Adopt {
+        /// Which.
+        partition: PartitionId,
+        /// The move that brought it.
+        by: MoveId,
+        /// The last leader epoch it had; those to come are higher.
+        epoch_after: LeaderEpoch,
+        /// Its state, as the seal gave it.
+        state: Bytes,
     },
 }
 
@@ -145,7 +204,7 @@ impl Command {
     #[must_use]
     pub const fn partition(&self) -> PartitionId {
         match self {
-            Self::Append { partition, .. } => *partition,
+            Self::Append { partition, .. } | Self::Import { partition, .. } => *partition,
             Self::Control(control) => control.partition(),
             Self::Group(_) => NO_PARTITION,
         }
@@ -157,6 +216,7 @@ impl Command {
         COMMAND_HEADER_BYTES
             + match self {
                 Self::Append { batch, .. } => batch.bytes().len(),
+                Self::Import { batch, .. } => IMPORT_BYTES + batch.bytes().len(),
                 Self::Control(control) => control.body_bytes(),
                 Self::Group(command) => command.len(),
             }
@@ -166,6 +226,12 @@ impl Command {
         match self {
             Self::Append { partition, batch } => {
                 put_header(into, tag::APPEND, *partition, batch.bytes().len());
+                into.extend_from_slice(batch.bytes());
+            }
+            Self::Import { partition, by, log_start, batch } => {
+                put_header(into, tag::IMPORT, *partition, IMPORT_BYTES + batch.bytes().len());
+                into.put_u64(by.get());
+                into.put_u64(log_start.get());
                 into.extend_from_slice(batch.bytes());
             }
             Self::Control(control) => control.encode(into),
@@ -185,12 +251,22 @@ impl Command {
         let length = usize::try_from(bytes.get_u32()).unwrap_or(usize::MAX);
         let partition = get_partition(bytes);
         need(bytes, length)?;
-        let body = bytes.split_to(length);
+        let mut body = bytes.split_to(length);
         match tag {
             tag::APPEND => ValidatedBatch::parse(body)
                 .map(|batch| Self::Append { partition, batch })
                 .map_err(|source| InvalidBundle::Batch { partition, source }),
-            tag::OPEN | tag::CLOSE | tag::TRIM => {
+            tag::IMPORT => {
+                let found = body.len();
+                if found < IMPORT_BYTES {
+                    return Err(InvalidBundle::Body { tag, found });
+                }
+                let (by, log_start) = (MoveId::new(body.get_u64()), Offset::new(body.get_u64()));
+                ValidatedBatch::parse(body)
+                    .map(|batch| Self::Import { partition, by, log_start, batch })
+                    .map_err(|source| InvalidBundle::Batch { partition, source })
+            }
+            tag::OPEN..=tag::TRIM | tag::RECEIVE | tag::SEAL..=tag::ADOPT => {
                 PartitionControl::decode(tag, partition, body).map(Self::Control)
             }
             tag::GROUP => Ok(Self::Group(body)),
@@ -205,16 +281,22 @@ impl PartitionControl {
     pub const fn partition(&self) -> PartitionId {
         match self {
             Self::Open { partition, .. }
-            | Self::Close { partition }
-            | Self::Trim { partition, .. } => *partition,
+            | Self::Close { partition, .. }
+            | Self::Trim { partition, .. }
+            | Self::Receive { partition, .. }
+            | Self::Seal { partition, .. }
+            | Self::Unseal { partition, .. }
+            | Self::Adopt { partition, .. } => *partition,
         }
     }
 
-    const fn body_bytes(&self) -> usize {
+    fn body_bytes(&self) -> usize {
         match self {
             Self::Open { .. } => 20,
-            Self::Close { .. } => 0,
-            Self::Trim { .. } => 8,
+            Self::Close { arrived_by: None, .. } => 0,
+            Self::Close { .. } | Self::Trim { .. } | Self::Seal { .. } | Self::Unseal { .. } => 8,
+            Self::Receive { .. } => 25,
+            Self::Adopt { state, .. } => ADOPT_BYTES + state.len(),
         }
     }
 
@@ -223,15 +305,37 @@ impl PartitionControl {
             Self::Open { partition, epoch_base, config } => {
                 put_header(into, tag::OPEN, *partition, self.body_bytes());
                 into.put_i32(*epoch_base);
-                into.put_u64(config.segment_bytes);
-                into.put_u64(config.segment_age_ms);
+                config.encode(into);
             }
-            Self::Close { partition } => {
+            Self::Close { partition, arrived_by } => {
                 put_header(into, tag::CLOSE, *partition, self.body_bytes());
+                if let Some(by) = arrived_by {
+                    into.put_u64(by.get());
+                }
             }
             Self::Trim { partition, to } => {
                 put_header(into, tag::TRIM, *partition, self.body_bytes());
                 into.put_u64(to.get());
+            }
+            Self::Receive { partition, by, is_anew, config } => {
+                put_header(into, tag::RECEIVE, *partition, self.body_bytes());
+                into.put_u64(by.get());
+                into.put_u8(u8::from(*is_anew));
+                config.encode(into);
+            }
+            Self::Seal { partition, by } => {
+                put_header(into, tag::SEAL, *partition, self.body_bytes());
+                into.put_u64(by.get());
+            }
+            Self::Unseal { partition, by } => {
+                put_header(into, tag::UNSEAL, *partition, self.body_bytes());
+                into.put_u64(by.get());
+            }
+            Self::Adopt { partition, by, epoch_after, state } => {
+                put_header(into, tag::ADOPT, *partition, self.body_bytes());
+                into.put_u64(by.get());
+                into.put_i32(epoch_after.get());
+                into.extend_from_slice(state);
             }
         }
     }
@@ -241,15 +345,42 @@ impl PartitionControl {
             (tag::OPEN, 20) => Ok(Self::Open {
                 partition,
                 epoch_base: body.get_i32(),
-                config: PartitionConfig {
-                    segment_bytes: body.get_u64(),
-                    segment_age_ms: body.get_u64(),
-                },
+                config: PartitionConfig::decode(&mut body),
             }),
-            (tag::CLOSE, 0) => Ok(Self::Close { partition }),
+            (tag::CLOSE, 0) => Ok(Self::Close { partition, arrived_by: None }),
+            (tag::CLOSE, 8) => {
+                let arrived_by = Some(MoveId::new(body.get_u64()));
+                Ok(Self::Close { partition, arrived_by })
+            }
             (tag::TRIM, 8) => Ok(Self::Trim { partition, to: Offset::new(body.get_u64()) }),
+            (tag::RECEIVE, 25) => Ok(Self::Receive {
+                partition,
+                by: MoveId::new(body.get_u64()),
+                is_anew: body.get_u8() != 0,
+                config: PartitionConfig::decode(&mut body),
+            }),
+            (tag::SEAL, 8) => Ok(Self::Seal { partition, by: MoveId::new(body.get_u64()) }),
+            (tag::UNSEAL, 8) => Ok(Self::Unseal { partition, by: MoveId::new(body.get_u64()) }),
+            (tag::ADOPT, ADOPT_BYTES..) => Ok(Self::Adopt {
+                partition,
+                by: MoveId::new(body.get_u64()),
+                epoch_after: LeaderEpoch::new(body.get_i32()),
+                state: body,
+            }),
             (tag, found) => Err(InvalidBundle::Body { tag, found }),
         }
+    }
+}
+
+impl PartitionConfig {
+    pub(crate) fn encode(self, into: &mut BytesMut) {
+        into.put_u64(self.segment_bytes);
+        into.put_u64(self.segment_age_ms);
+    }
+
+    /// Reads what [`Self::encode`] wrote; 16 bytes must be there.
+    pub(crate) fn decode(bytes: &mut impl Buf) -> Self {
+        Self { segment_bytes: bytes.get_u64(), segment_age_ms: bytes.get_u64() }
     }
 }
 

@@ -309,7 +309,13 @@ fn to_append(
         }),
         Outcome::Refused(refused) => Err(AppendError::Refused(*refused)),
         Outcome::UnknownPartition => Err(AppendError::UnknownPartition),
-        Outcome::Opened { .. } | Outcome::Closed | Outcome::Trimmed(_) | Outcome::Group(_) => {
+        Outcome::Opened { .. }
+        | Outcome::Closed
+        | Outcome::Trimmed(_)
+        | Outcome::Group(_)
+        | Outcome::Imported(_)
+        | Outcome::Sealed { .. }
+        | Outcome::Misplaced => {
             // Only a defect leads here: the entry is committed, what it did is not known.
             Err(AppendError::LeadershipLost)
         }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use quipu_consensus::{Consensus, ProposeError};
 use quipu_runtime::{Clock, Deadline};
-use quipu_types::{Effect, NodeId, Progress, Retry, ShardId, TimestampMs};
+use quipu_types::{Effect, LeaderEpoch, NodeId, Progress, Retry, ShardId, TimestampMs};
 use tokio::sync::oneshot;
 
 use crate::bundle::{Bundle, Command, PartitionControl};
@@ -14,7 +15,7 @@ use crate::reply::{self, Outcome};
 const RETRY_SOON: Duration = Duration::from_millis(100);
 
 /// What became of a [`PartitionControl`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlOutcome {
     /// The partition is hosted.
     Opened {
@@ -25,8 +26,19 @@ pub enum ControlOutcome {
     Closed,
     /// The prefix is gone.
     Trimmed(Progress),
-    /// The shard did not host the partition.
+    /// The shard did not host the partition, or does not show it.
     UnknownPartition,
+    /// A batch of a partition that moves here is there.
+    Imported(Progress),
+    /// The partition does not change any more.
+    Sealed {
+        /// The last leader epoch that it may have.
+        epoch: LeaderEpoch,
+        /// What the other shard goes on from.
+        state: Bytes,
+    },
+    /// The partition is not at the stage that the command is for: somebody was faster.
+    Misplaced,
 }
 
 /// Why a change of what a shard hosts has no outcome.
@@ -114,6 +126,11 @@ pub(crate) fn to_control(outcome: &Outcome) -> Result<ControlOutcome, ControlErr
         Outcome::Closed => Ok(ControlOutcome::Closed),
         Outcome::Trimmed(progress) => Ok(ControlOutcome::Trimmed(*progress)),
         Outcome::UnknownPartition => Ok(ControlOutcome::UnknownPartition),
+        Outcome::Imported(progress) => Ok(ControlOutcome::Imported(*progress)),
+        Outcome::Sealed { epoch, state } => {
+            Ok(ControlOutcome::Sealed { epoch: *epoch, state: state.clone() })
+        }
+        Outcome::Misplaced => Ok(ControlOutcome::Misplaced),
         Outcome::Appended(_) | Outcome::Refused(_) | Outcome::Group(_) => Err(ControlError::Reply),
     }
 }

@@ -63,6 +63,9 @@ pub(crate) fn to_group(outcome: &Outcome) -> Result<Bytes, ControlError> {
         | Outcome::UnknownPartition
         | Outcome::Opened { .. }
         | Outcome::Closed
-        | Outcome::Trimmed(_) => Err(ControlError::Reply),
+        | Outcome::Trimmed(_)
+        | Outcome::Imported(_)
+        | Outcome::Sealed { .. }
+        | Outcome::Misplaced => Err(ControlError::Reply),
     }
 }

@@ -11,12 +11,12 @@ use quipu_kv::Store;
 use quipu_partition::{PartitionEnv, PartitionHandle};
 use quipu_runtime::{Clock, Deadline, OnExit, TaskGroup};
 use quipu_types::limits::{BATCH_BYTES_MAX, SHARD_QUEUE_BYTES_MAX};
-use quipu_types::record::TimestampType;
-use quipu_types::{Acks, LeaderEpoch, PartitionId, ReplicaId, ShardId};
+use quipu_types::record::{TimestampType, ValidatedBatch};
+use quipu_types::{Acks, LeaderEpoch, MoveId, Offset, PartitionId, ReplicaId, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::append::{AppendError, AppendFuture, AppendRequest, Appended};
-use crate::bundle::{Command, PartitionConfig, PartitionControl};
+use crate::bundle::{Command, PartitionControl};
 use crate::bundler::{Answer, AppendWaiter, Bundler, Waiter, Waiting, count_f64, not_leader};
 use crate::control::{ControlError, ControlOutcome, control_at};
 use crate::groups::GroupTable;
@@ -24,7 +24,7 @@ use crate::metrics::ShardMetrics;
 use crate::queue::{Full, Queue};
 use crate::replication::{GroupReplication, Replication, Standing};
 use crate::state_machine::{ShardStateMachine, StateMachineEnv, StateMachineOpenError};
-use crate::table::{Debt, PartitionTable};
+use crate::table::{Debt, Hosted, PartitionTable};
 
 /// A permit counts in units of this many bytes.
 const PERMIT_UNIT: usize = 1 << 10;
@@ -374,22 +374,59 @@ impl Shard {
         self.inner.shard
     }
 
-    /// A reader's handle to a hosted partition.
+    /// A reader's handle to an open partition.
     #[must_use]
     pub fn partition(&self, partition: PartitionId) -> Option<PartitionHandle> {
         self.inner.table.handle(partition)
     }
 
-    /// Every hosted partition, in order.
+    /// Takes in a stored batch of a partition that moves here; only the leader does.
+    ///
+    /// - Order: batches of one partition are applied in call order.
+    /// - Dropping the future does not cancel it.
+    ///
+    /// # Errors
+    /// [`ControlError`]: its `effect` says whether the batch may have been taken in; it may be
+    /// repeated.
+    pub fn import(
+        &self,
+        (partition, by): (PartitionId, MoveId),
+        log_start: Offset,
+        batch: ValidatedBatch,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<ControlOutcome, ControlError>> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Import { partition, by, log_start, batch };
+        let pushed = match self.inner.replication.standing() {
+            Standing::Follower { leader } => Err(ControlError::NotLeader { leader }),
+            Standing::Stopped => Err(ControlError::Stopping),
+            Standing::Leader(_) | Standing::Rising => {
+                self.push_control(command, Answer::Control(answer))
+            }
+        };
+        let own = self.clone();
+        async move {
+            pushed?;
+            own.answered(answered, deadline).await
+        }
+    }
+
+    /// Every open partition, in order.
     #[must_use]
     pub fn partitions(&self) -> Vec<PartitionId> {
         self.inner.table.partitions()
     }
 
-    /// Every hosted partition with its configuration, as this replica has applied it.
+    /// Every hosted partition, on the move or not, as this replica has applied it.
     #[must_use]
-    pub fn configs(&self) -> BTreeMap<PartitionId, PartitionConfig> {
-        self.inner.table.configs()
+    pub fn hosted(&self) -> BTreeMap<PartitionId, Hosted> {
+        self.inner.table.hosted()
+    }
+
+    /// A hosted partition, on the move or not.
+    #[must_use]
+    pub fn hosted_partition(&self, partition: PartitionId) -> Option<Hosted> {
+        self.inner.table.row(partition)
     }
 
     /// The Raft group.

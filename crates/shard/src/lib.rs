@@ -31,6 +31,7 @@ pub mod sim;
 mod snapshot;
 mod state_machine;
 mod table;
+mod tenure;
 #[cfg(test)]
 mod test_batch;
 
@@ -45,3 +46,5 @@ pub use reply::{InvalidReply, Outcome};
 pub use residence::{Residence, ResidenceError};
 pub use shards::Shards;
 pub use state_machine::ShardStateMachine;
+pub use table::Hosted;
+pub use tenure::{Stage, Tenure};

@@ -5,7 +5,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quipu_partition::{AppendRefused, Appended};
-use quipu_types::{Offset, ProducerEpoch, Progress, Sequence, TimestampMs};
+use quipu_types::{LeaderEpoch, Offset, ProducerEpoch, Progress, Sequence, TimestampMs};
 
 /// The only layout so far.
 const VERSION: u8 = 1;
@@ -23,6 +23,9 @@ mod kind {
     pub(super) const CLOSED: u8 = 5;
     pub(super) const TRIMMED: u8 = 6;
     pub(super) const GROUP: u8 = 7;
+    pub(super) const IMPORTED: u8 = 8;
+    pub(super) const SEALED: u8 = 9;
+    pub(super) const MISPLACED: u8 = 10;
 }
 
 /// Why an append was refused. On the wire; never reuse.
@@ -53,6 +56,17 @@ pub enum Outcome {
     Trimmed(Progress),
     /// The answer of the consumer groups' state machine, opaque here.
     Group(Bytes),
+    /// The batch is here, from now or from before.
+    Imported(Progress),
+    /// The partition does not change any more.
+    Sealed {
+        /// The last leader epoch that it may have.
+        epoch: LeaderEpoch,
+        /// What the other shard goes on from, opaque here.
+        state: Bytes,
+    },
+    /// The partition is hosted, and not at the stage that the command is for: somebody was faster.
+    Misplaced,
 }
 
 /// Why bytes are not a reply.
@@ -113,7 +127,7 @@ pub fn encode(outcomes: &[Outcome]) -> Bytes {
     }
     // Answers of any length follow the outcomes, in their order.
     for outcome in outcomes {
-        if let Outcome::Group(answer) = outcome {
+        if let Outcome::Group(answer) | Outcome::Sealed { state: answer, .. } = outcome {
             bytes.extend_from_slice(answer);
         }
     }
@@ -150,13 +164,18 @@ fn decode_one(mut bytes: &[u8], answers: &mut &[u8]) -> Result<Outcome, InvalidR
     let flag = bytes.get_u8() != 0;
     bytes.advance(5);
     let values = [bytes.get_u64(), bytes.get_u64(), bytes.get_u64(), bytes.get_u64()];
-    if kind == kind::GROUP {
+    if kind == kind::GROUP || kind == kind::SEALED {
         let length = usize::try_from(values[0]).unwrap_or(usize::MAX);
         let (answer, rest) = answers
             .split_at_checked(length)
             .ok_or(InvalidReply::Length { expected: length, found: answers.len() })?;
         *answers = rest;
-        return Ok(Outcome::Group(Bytes::copy_from_slice(answer)));
+        let answer = Bytes::copy_from_slice(answer);
+        if kind == kind::GROUP {
+            return Ok(Outcome::Group(answer));
+        }
+        let epoch = i32::try_from(values[1].cast_signed()).map_err(|_| InvalidReply::Fields)?;
+        return Ok(Outcome::Sealed { epoch: LeaderEpoch::new(epoch), state: answer });
     }
     from_fields(&Fields { kind, reason, flag, values })
 }
@@ -180,17 +199,30 @@ fn to_fields(outcome: &Outcome) -> Fields {
             Fields { kind: kind::OPENED, flag: *is_new, ..Fields::default() }
         }
         Outcome::Closed => Fields { kind: kind::CLOSED, ..Fields::default() },
-        Outcome::Trimmed(progress) => Fields {
-            kind: kind::TRIMMED,
-            values: [progress.log_start().get(), progress.high_watermark().get(), 0, 0],
-            ..Fields::default()
-        },
+        Outcome::Trimmed(progress) => progress_fields(kind::TRIMMED, progress),
+        Outcome::Imported(progress) => progress_fields(kind::IMPORTED, progress),
         Outcome::Group(answer) => Fields {
             kind: kind::GROUP,
             values: [u64::try_from(answer.len()).unwrap_or(u64::MAX), 0, 0, 0],
             ..Fields::default()
         },
+        Outcome::Sealed { epoch, state } => Fields {
+            kind: kind::SEALED,
+            values: [
+                u64::try_from(state.len()).unwrap_or(u64::MAX),
+                i64::from(epoch.get()).cast_unsigned(),
+                0,
+                0,
+            ],
+            ..Fields::default()
+        },
+        Outcome::Misplaced => Fields { kind: kind::MISPLACED, ..Fields::default() },
     }
+}
+
+fn progress_fields(kind: u8, progress: &Progress) -> Fields {
+    let values = [progress.log_start().get(), progress.high_watermark().get(), 0, 0];
+    Fields { kind, values, ..Fields::default() }
 }
 
 fn from_fields(fields: &Fields) -> Result<Outcome, InvalidReply> {
@@ -207,10 +239,10 @@ fn from_fields(fields: &Fields) -> Result<Outcome, InvalidReply> {
         kind::UNKNOWN_PARTITION => Ok(Outcome::UnknownPartition),
         kind::OPENED => Ok(Outcome::Opened { is_new: fields.flag }),
         kind::CLOSED => Ok(Outcome::Closed),
-        kind::TRIMMED if a <= b => {
-            Ok(Outcome::Trimmed(Progress::new(Offset::new(a), Offset::new(b))))
-        }
-        kind::TRIMMED => Err(InvalidReply::Fields),
+        kind::TRIMMED | kind::IMPORTED if a > b => Err(InvalidReply::Fields),
+        kind::TRIMMED => Ok(Outcome::Trimmed(Progress::new(Offset::new(a), Offset::new(b)))),
+        kind::IMPORTED => Ok(Outcome::Imported(Progress::new(Offset::new(a), Offset::new(b)))),
+        kind::MISPLACED => Ok(Outcome::Misplaced),
         kind => Err(InvalidReply::Kind { kind, reason: fields.reason }),
     }
 }

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use quipu_journal::Journal;
 use quipu_kv::{Key, KeyPrefix, KvError, Store, WriteBatch};
 use quipu_partition::PartitionEnv;
-use quipu_types::{PartitionId, ReplicaId, ShardId};
+use quipu_types::{MoveId, PartitionId, ReplicaId, ShardId};
 
 use crate::row::{InvalidRow, PartitionRow, ShardRow};
 use crate::snapshot;
 use crate::state_machine::generation_root;
+use crate::tenure::Tenure;
 
 /// The note while data is taken away. No replica has this id.
 const NOBODY: ReplicaId = ReplicaId::new(0);
@@ -98,18 +99,23 @@ impl Residence {
         self.note(shard, replica)
     }
 
-    /// Takes away all there is of a shard, and of `partitions` of it that no checkpoint knows yet.
-    /// The shard must be closed. Blocks.
+    /// Takes away all there is of a shard, and of `partitions` of it that no checkpoint knows yet,
+    /// each with the move that brought it. The shard must be closed. Blocks.
     ///
     /// # Errors
     /// [`ResidenceError`]; to be tried again as a whole.
-    pub fn evict(&self, shard: ShardId, partitions: &[PartitionId]) -> Result<(), ResidenceError> {
+    pub fn evict(
+        &self,
+        shard: ShardId,
+        partitions: &[(PartitionId, Option<MoveId>)],
+    ) -> Result<(), ResidenceError> {
         self.note(shard, NOBODY)?;
         quipu_failpoint::hit("shard.evict.noted");
         self.remove_journal(shard)?;
         quipu_failpoint::hit("shard.evict.journal-removed");
         let mut batch = WriteBatch::new();
-        let unknown = partitions.iter().map(|partition| (*partition, 0));
+        let first = |(id, by): &(_, _)| (*id, Tenure::first_generation(*by));
+        let unknown = partitions.iter().map(first);
         let mut dirs: Vec<(PartitionId, u32)> = unknown.collect();
         if let Some(bytes) = self.kv.get(&Key::ShardCheckpoint(shard))? {
             dirs.extend(ShardRow::decode(&bytes)?.garbage);

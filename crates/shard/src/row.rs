@@ -5,6 +5,7 @@ use quipu_consensus::AppliedState;
 use quipu_types::{EntryId, LogIndex, PartitionId, Term};
 
 use crate::bundle::{PartitionConfig, get_partition, put_partition};
+use crate::tenure::Tenure;
 
 /// The only layouts so far. Persisted; never reuse.
 const VERSION: u8 = 1;
@@ -25,6 +26,8 @@ pub(crate) struct PartitionRow {
     pub(crate) config: PartitionConfig,
     /// Which of the partition's directories holds its data.
     pub(crate) generation: u32,
+    /// How it came here, and whether it stays.
+    pub(crate) tenure: Tenure,
     /// The partition's own part, opaque here.
     pub(crate) checkpoint: Bytes,
 }
@@ -42,27 +45,28 @@ impl PartitionRow {
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(40 + self.checkpoint.len());
         bytes.put_u8(VERSION);
-        bytes.put_bytes(0, 3);
+        bytes.put_u8(self.tenure.flags());
+        bytes.put_bytes(0, 2);
         bytes.put_u32(self.generation);
         bytes.put_u64(self.opened.get());
         bytes.put_i32(self.epoch_base);
-        bytes.put_u64(self.config.segment_bytes);
-        bytes.put_u64(self.config.segment_age_ms);
+        self.config.encode(&mut bytes);
+        self.tenure.put_moves(&mut bytes);
         bytes.extend_from_slice(&self.checkpoint);
         seal(bytes)
     }
 
     pub(crate) fn decode(bytes: &Bytes) -> Result<Self, InvalidRow> {
         let mut bytes = unseal(bytes, 36)?;
-        bytes.advance(4);
+        bytes.advance(1);
+        let flags = bytes.get_u8();
+        bytes.advance(2);
         Ok(Self {
             generation: bytes.get_u32(),
             opened: LogIndex::new(bytes.get_u64()),
             epoch_base: bytes.get_i32(),
-            config: PartitionConfig {
-                segment_bytes: bytes.get_u64(),
-                segment_age_ms: bytes.get_u64(),
-            },
+            config: PartitionConfig::decode(&mut bytes),
+            tenure: Tenure::get(flags, &mut bytes)?,
             checkpoint: bytes,
         })
     }
@@ -135,9 +139,10 @@ pub(crate) fn unseal(bytes: &Bytes, least: usize) -> Result<Bytes, InvalidRow> {
 
 #[cfg(test)]
 mod tests {
-    use quipu_types::{PartitionIndex, TopicId};
+    use quipu_types::{MoveId, PartitionIndex, TopicId};
 
     use super::*;
+    use crate::tenure::Stage;
 
     fn partition_row() -> PartitionRow {
         PartitionRow {
@@ -145,6 +150,10 @@ mod tests {
             epoch_base: -3,
             config: PartitionConfig { segment_bytes: 1 << 40, segment_age_ms: 7 },
             generation: 2,
+            tenure: Tenure {
+                arrived_by: Some(MoveId::new(5)),
+                stage: Stage::Sealed(MoveId::new(8)),
+            },
             checkpoint: Bytes::from_static(b"opaque"),
         }
     }
@@ -161,6 +170,8 @@ mod tests {
     #[test]
     fn rows_survive_the_trip() {
         assert_eq!(PartitionRow::decode(&partition_row().encode()), Ok(partition_row()));
+        let opened_here = PartitionRow { tenure: Tenure::default(), ..partition_row() };
+        assert_eq!(PartitionRow::decode(&opened_here.encode()), Ok(opened_here));
         assert_eq!(ShardRow::decode(&shard_row().encode()), Ok(shard_row()));
         let fresh = ShardRow::default();
         assert_eq!(ShardRow::decode(&fresh.encode()), Ok(fresh));

@@ -17,7 +17,7 @@ use quipu_consensus::{
 use quipu_coordinator::{Groups, RowKey};
 use quipu_kv::{Key, KeyPrefix, Store};
 use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv, SegmentConfig};
-use quipu_types::{EntryId, LogIndex, PartitionId, ShardId, TimestampMs};
+use quipu_types::{EntryId, LogIndex, MoveId, PartitionId, ShardId, TimestampMs};
 
 use crate::bundle::{Bundle, Command, PartitionConfig, PartitionControl};
 use crate::groups::GroupTable;
@@ -25,12 +25,14 @@ use crate::metrics::ShardMetrics;
 use crate::reply::{self, Outcome};
 use crate::row::{InvalidRow, PartitionRow, ShardRow};
 use crate::snapshot::{self, Berth, Receiver, Staged};
-use crate::table::{Debt, PartitionTable, leader_epoch};
+use crate::table::{self, Debt, PartitionTable, leader_epoch};
+use crate::tenure::Tenure;
 
 pub(crate) use open_error::StateMachineOpenError;
 
 mod checkpoint;
 mod install;
+mod moving;
 mod open_error;
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,7 @@ struct Hosted {
     opened: LogIndex,
     epoch_base: i32,
     config: PartitionConfig,
+    tenure: Tenure,
     generation: u32,
     /// Whether its row says something else than what is here.
     is_row_stale: bool,
@@ -83,6 +86,16 @@ impl Hosted {
     fn reconfigure(&mut self, node: &SegmentConfig, config: PartitionConfig) {
         self.config = config;
         self.partition.reconfigure(&segment_config(node.clone(), config));
+    }
+
+    /// What callers see of it.
+    fn table_row(&self) -> table::Hosted {
+        table::Hosted {
+            handle: self.partition.handle(),
+            config: self.config,
+            tenure: self.tenure,
+            epoch_base: self.epoch_base,
+        }
     }
 }
 
@@ -153,6 +166,7 @@ impl ShardStateMachine {
             opened: row.opened,
             epoch_base: row.epoch_base,
             config: row.config,
+            tenure: row.tenure,
             generation: row.generation,
             is_row_stale: false,
             state: None,
@@ -164,12 +178,12 @@ impl ShardStateMachine {
         &self,
         id: PartitionId,
         opened: LogIndex,
-        epoch_base: i32,
+        (epoch_base, tenure): (i32, Tenure),
         config: PartitionConfig,
     ) -> Result<Hosted, StateMachineError> {
-        let generation = self.free_generation(id);
+        let generation = self.free_generation(id, tenure);
         let checkpoint = Bytes::new();
-        let row = PartitionRow { opened, epoch_base, config, generation, checkpoint };
+        let row = PartitionRow { opened, epoch_base, config, generation, tenure, checkpoint };
         let hosted = self
             .open_hosted(id, &row, PartitionCheckpoint::default())
             .map_err(|reason| failed("open partition", id, reason))?;
@@ -178,21 +192,19 @@ impl ShardStateMachine {
 
     /// Makes a partition visible, or replaces it.
     fn host(&mut self, partition: PartitionId, hosted: Hosted) {
-        self.env.table.insert(hosted.partition.handle(), hosted.epoch_base, hosted.config);
+        self.env.table.insert(hosted.table_row());
         self.hosted.insert(partition, hosted);
         self.update_count();
     }
 
-    /// Forgets a partition; its directory goes with the next checkpoint. Says whether it was
-    /// hosted.
-    fn unhost(&mut self, partition: PartitionId) -> bool {
-        let Some(hosted) = self.hosted.remove(&partition) else { return false };
+    /// Forgets a partition; its directory goes with the next checkpoint.
+    fn unhost(&mut self, partition: PartitionId) {
+        let Some(hosted) = self.hosted.remove(&partition) else { return };
         self.env.table.remove(partition);
         self.touched.remove(&partition);
         self.garbage.insert((partition, hosted.generation));
         quipu_failpoint::hit("shard.partition.close.after");
         self.update_count();
-        true
     }
 
     fn update_count(&self) {
@@ -201,10 +213,13 @@ impl ShardStateMachine {
     }
 
     /// The first directory of a partition that the durable checkpoint may not refer to.
-    fn free_generation(&self, partition: PartitionId) -> u32 {
-        let garbage = self.garbage.range((partition, 0)..=(partition, u32::MAX));
+    fn free_generation(&self, partition: PartitionId, tenure: Tenure) -> u32 {
         let hosted = self.hosted.get(&partition).map(|hosted| hosted.generation);
-        garbage.map(|(_, generation)| *generation).chain(hosted).max().map_or(0, |last| last + 1)
+        let is_taken = |generation: &u32| {
+            hosted == Some(*generation) || self.garbage.contains(&(partition, *generation))
+        };
+        let mut generations = Tenure::first_generation(tenure.arrived_by)..;
+        generations.find(|generation| !is_taken(generation)).expect("they are removed in time")
     }
 
     fn partition_env(&self, generation: u32, config: PartitionConfig) -> PartitionEnv {
@@ -232,7 +247,7 @@ impl ShardStateMachine {
     ) -> Result<Outcome, StateMachineError> {
         match command {
             Command::Append { partition, batch } => {
-                let Some(hosted) = self.hosted.get_mut(partition) else {
+                let Some(hosted) = self.open_mut(*partition) else {
                     return Ok(Outcome::UnknownPartition);
                 };
                 let epoch = leader_epoch(hosted.epoch_base, id.term);
@@ -242,6 +257,9 @@ impl ShardStateMachine {
                     .map_err(|error| failed("append to partition", partition, error))?;
                 self.touched.insert(*partition);
                 Ok(applied.map_or_else(Outcome::Refused, Outcome::Appended))
+            }
+            Command::Import { partition, by, log_start, batch } => {
+                self.apply_import((*partition, *by), *log_start, batch)
             }
             Command::Control(control) => self.apply_control(id, control),
             Command::Group(bytes) => {
@@ -267,11 +285,19 @@ impl ShardStateMachine {
             PartitionControl::Open { partition, epoch_base, config } => {
                 self.apply_open(id, partition, epoch_base, config)
             }
-            PartitionControl::Close { partition } => {
-                Ok(if self.unhost(partition) { Outcome::Closed } else { Outcome::UnknownPartition })
+            PartitionControl::Close { partition, arrived_by } => {
+                Ok(self.apply_close(partition, arrived_by))
+            }
+            PartitionControl::Receive { partition, by, is_anew, config } => {
+                self.apply_receive(id, (partition, by), is_anew, config)
+            }
+            PartitionControl::Seal { partition, by } => Ok(self.apply_seal(id, (partition, by))),
+            PartitionControl::Unseal { partition, by } => Ok(self.apply_unseal((partition, by))),
+            PartitionControl::Adopt { partition, by, epoch_after, ref state } => {
+                self.apply_adopt(id, (partition, by), epoch_after, state)
             }
             PartitionControl::Trim { partition, to } => {
-                let Some(hosted) = self.hosted.get_mut(&partition) else {
+                let Some(hosted) = self.open_mut(partition) else {
                     return Ok(Outcome::UnknownPartition);
                 };
                 let progress = hosted
@@ -283,6 +309,23 @@ impl ShardStateMachine {
                 Ok(Outcome::Trimmed(progress))
             }
         }
+    }
+
+    fn apply_close(&mut self, partition: PartitionId, arrived_by: Option<MoveId>) -> Outcome {
+        match self.hosted.get(&partition) {
+            None => Outcome::UnknownPartition,
+            // Another life of it than was meant: it came back meanwhile.
+            Some(hosted) if hosted.tenure.arrived_by != arrived_by => Outcome::Misplaced,
+            Some(_) => {
+                self.unhost(partition);
+                Outcome::Closed
+            }
+        }
+    }
+
+    /// A partition that is this shard's, and whole.
+    fn open_mut(&mut self, partition: PartitionId) -> Option<&mut Hosted> {
+        self.hosted.get_mut(&partition).filter(|hosted| hosted.tenure.is_open())
     }
 
     fn apply_open(
@@ -297,10 +340,10 @@ impl ShardStateMachine {
             hosted.epoch_base = hosted.epoch_base.max(epoch_base);
             hosted.reconfigure(&self.env.partitions.segment, config);
             hosted.is_row_stale = true;
-            self.env.table.insert(hosted.partition.handle(), hosted.epoch_base, hosted.config);
+            self.env.table.insert(hosted.table_row());
             return Ok(Outcome::Opened { is_new: false });
         }
-        let hosted = self.open_new(partition, id.index, epoch_base, config)?;
+        let hosted = self.open_new(partition, id.index, (epoch_base, Tenure::default()), config)?;
         self.host(partition, hosted);
         quipu_failpoint::hit("shard.partition.open.after");
         self.touched.insert(partition);

@@ -8,45 +8,62 @@ use quipu_partition::PartitionHandle;
 use quipu_types::{LeaderEpoch, PartitionId, Progress, Term};
 
 use crate::bundle::PartitionConfig;
+use crate::tenure::Tenure;
 
 /// Shared between the state machine, which writes it at open and close, and everybody who looks a
 /// partition up. The lock is held for a lookup only.
 #[derive(Debug, Default)]
 pub(crate) struct PartitionTable {
-    rows: RwLock<BTreeMap<PartitionId, TableRow>>,
+    rows: RwLock<BTreeMap<PartitionId, Hosted>>,
 }
 
+/// A partition as a shard hosts it, on the move or not.
 #[derive(Clone, Debug)]
-struct TableRow {
-    handle: PartitionHandle,
-    epoch_base: i32,
-    config: PartitionConfig,
+pub struct Hosted {
+    /// A reader's handle.
+    pub handle: PartitionHandle,
+    /// Its configuration, as applied.
+    pub config: PartitionConfig,
+    /// How it came here, and whether it stays.
+    pub tenure: Tenure,
+    pub(crate) epoch_base: i32,
 }
 
 impl PartitionTable {
-    /// A reader's handle.
+    /// A reader's handle to an open partition.
     pub(crate) fn handle(&self, partition: PartitionId) -> Option<PartitionHandle> {
-        self.read().get(&partition).map(|row| row.handle.clone())
+        self.open(partition, |row| row.handle.clone())
     }
 
-    /// How far a partition has come.
+    /// How far an open partition has come.
     pub(crate) fn progress(&self, partition: PartitionId) -> Option<Progress> {
-        self.read().get(&partition).map(|row| row.handle.progress())
+        self.open(partition, |row| row.handle.progress())
     }
 
-    /// The leader epoch of a partition in a term.
+    /// The leader epoch of an open partition in a term.
     pub(crate) fn leader_epoch(&self, partition: PartitionId, term: Term) -> Option<LeaderEpoch> {
-        self.read().get(&partition).map(|row| leader_epoch(row.epoch_base, term))
+        self.open(partition, |row| leader_epoch(row.epoch_base, term))
     }
 
-    /// Every hosted partition, in order.
+    /// Every open partition, in order.
     pub(crate) fn partitions(&self) -> Vec<PartitionId> {
-        self.read().keys().copied().collect()
+        let rows = self.read();
+        let open = rows.iter().filter(|(_, row)| row.tenure.is_open());
+        open.map(|(partition, _)| *partition).collect()
     }
 
-    /// Every hosted partition with its configuration.
-    pub(crate) fn configs(&self) -> BTreeMap<PartitionId, PartitionConfig> {
-        self.read().iter().map(|(partition, row)| (*partition, row.config)).collect()
+    /// Every hosted partition, on the move or not.
+    pub(crate) fn hosted(&self) -> BTreeMap<PartitionId, Hosted> {
+        self.read().clone()
+    }
+
+    /// A hosted partition, on the move or not.
+    pub(crate) fn row(&self, partition: PartitionId) -> Option<Hosted> {
+        self.read().get(&partition).cloned()
+    }
+
+    fn open<T>(&self, partition: PartitionId, look: impl FnOnce(&Hosted) -> T) -> Option<T> {
+        self.read().get(&partition).filter(|row| row.tenure.is_open()).map(look)
     }
 
     /// How many there are.
@@ -55,8 +72,8 @@ impl PartitionTable {
     }
 
     /// Adds or replaces a partition.
-    pub(crate) fn insert(&self, handle: PartitionHandle, epoch_base: i32, config: PartitionConfig) {
-        self.write().insert(handle.id(), TableRow { handle, epoch_base, config });
+    pub(crate) fn insert(&self, row: Hosted) {
+        self.write().insert(row.handle.id(), row);
     }
 
     /// Removes a partition.
@@ -64,11 +81,11 @@ impl PartitionTable {
         self.write().remove(&partition);
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<PartitionId, TableRow>> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<PartitionId, Hosted>> {
         self.rows.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<PartitionId, TableRow>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<PartitionId, Hosted>> {
         self.rows.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

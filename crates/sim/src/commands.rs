@@ -52,7 +52,10 @@ pub(crate) fn bundle(rng: &mut Rng, model: &Model, number: u64) -> Bytes {
 fn command(rng: &mut Rng, model: &Model, now: TimestampMs) -> Command {
     match rng.below(24) {
         0..3 => open(rng),
-        3 => Command::Control(PartitionControl::Close { partition: partition(rng) }),
+        3 => Command::Control(PartitionControl::Close {
+            partition: partition(rng),
+            arrived_by: None,
+        }),
         4 => trim(rng, model),
         5..8 => Command::Group(group_command(rng).encode()),
         8..16 => append(rng, model, now, false),

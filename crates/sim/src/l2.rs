@@ -28,6 +28,7 @@ mod call;
 mod floor;
 mod link;
 mod member;
+mod onlooker;
 mod plan;
 mod plant;
 mod producer;

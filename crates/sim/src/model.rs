@@ -62,6 +62,7 @@ impl Model {
                 Some(found) => found.append(id.term, batch),
                 None => Outcome::UnknownPartition,
             },
+            Command::Import { partition, .. } => unreachable!("{partition} moves nowhere here"),
             Command::Control(control) => self.apply_control(id, control),
             Command::Group(bytes) => {
                 let command = quipu_coordinator::Command::decode(bytes).expect("made here");
@@ -81,7 +82,7 @@ impl Model {
                 self.partitions.insert(partition, opened);
                 Outcome::Opened { is_new: true }
             }
-            PartitionControl::Close { partition } => match self.partitions.remove(&partition) {
+            PartitionControl::Close { partition, .. } => match self.partitions.remove(&partition) {
                 Some(_) => Outcome::Closed,
                 None => Outcome::UnknownPartition,
             },
@@ -89,6 +90,10 @@ impl Model {
                 Some(found) => Outcome::Trimmed(found.trim(to)),
                 None => Outcome::UnknownPartition,
             },
+            PartitionControl::Receive { .. }
+            | PartitionControl::Seal { .. }
+            | PartitionControl::Unseal { .. }
+            | PartitionControl::Adopt { .. } => unreachable!("partitions move nowhere here"),
         }
     }
 

@@ -229,6 +229,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// Stops every process; nothing is told of their logs, for nothing failed.
+    pub fn end(mut self) {
+        self.nodes.clear();
+    }
+
     /// Keeps the directory for a look after the test.
     #[must_use]
     pub fn keep(mut self) -> Option<PathBuf> {
@@ -239,7 +244,9 @@ impl Cluster {
 impl Drop for Cluster {
     #[expect(clippy::print_stderr, reason = "shown of failed tests alone")]
     fn drop(&mut self) {
-        eprintln!("{}", tails(&self.nodes));
+        if !self.nodes.is_empty() {
+            eprintln!("{}", tails(&self.nodes));
+        }
         if std::thread::panicking()
             && let Some(dir) = self.dir.take()
         {

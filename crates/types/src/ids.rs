@@ -129,6 +129,11 @@ number_id! {
     MetadataVersion, u64
 }
 number_id! {
+    /// A move of a partition between shards: the metadata version at which it was asked for. Later
+    /// moves have higher ids.
+    MoveId, u64
+}
+number_id! {
     /// An idempotent producer's identity (KIP-98). −1 on the wire means none.
     ProducerId, i64
 }

@@ -21,8 +21,8 @@ mod units;
 pub use effect::{Effect, Retry};
 pub use error_code::ErrorCode;
 pub use ids::{
-    ClusterId, DirectoryId, Incarnation, MetadataVersion, NodeId, PartitionId, PartitionIndex,
-    ProducerEpoch, ProducerId, ReplicaId, Sequence, ShardId, StartId, TopicId,
+    ClusterId, DirectoryId, Incarnation, MetadataVersion, MoveId, NodeId, PartitionId,
+    PartitionIndex, ProducerEpoch, ProducerId, ReplicaId, Sequence, ShardId, StartId, TopicId,
 };
 pub use level::{FormatLevel, LEVEL, LevelRange, MIN_LEVEL};
 pub use name::{InvalidTopicName, TopicName};

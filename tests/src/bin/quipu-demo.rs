@@ -45,7 +45,9 @@ async fn demo() -> Result<()> {
     client.admin().create_topic(NewTopic::new(TOPIC).partitions(PARTITIONS)).await?;
     let verdict = publish_through_a_kill(&mut cluster, &client).await;
     let lab = if verdict.is_ok() { lab(&client).await } else { Ok(()) };
-    verdict.and(lab)
+    verdict.and(lab)?;
+    cluster.end();
+    Ok(())
 }
 
 /// `--keep DIR` keeps the nodes' directories.

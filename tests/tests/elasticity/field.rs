@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use quipu_client::{Admin, Client, ClusterDescription, NewTopic, NodeId, ShardId};
+use quipu_client::{
+    Admin, Client, ClusterDescription, NewTopic, NodeId, ShardId, TopicDescription,
+};
 use quipu_testkit::{Cluster, ClusterOptions, Ledger, dataset, until};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,8 +16,8 @@ use tokio::time::MissedTickBehavior;
 pub(crate) const MOVE_WAIT: Duration = Duration::from_secs(120);
 /// How long one record may take: a client tries again that long.
 const DELIVERY_WAIT: Duration = Duration::from_secs(60);
-const TOPIC: &str = "permits";
-const PARTITIONS: u32 = 6;
+pub(crate) const TOPIC: &str = "permits";
+pub(crate) const PARTITIONS: u32 = 6;
 /// Between two records.
 const PACE: Duration = Duration::from_millis(4);
 
@@ -58,6 +60,19 @@ impl Field {
 
     pub(crate) fn admin(&self) -> Admin {
         self.client.admin()
+    }
+
+    /// Waits until no partition is on its way; gives the topic as it is then.
+    pub(crate) async fn partitions_are_there(&mut self) -> Result<TopicDescription> {
+        let topic = until("partitions to arrive", MOVE_WAIT, async || {
+            let topic = self.admin().describe_topic(TOPIC).await?;
+            let moving = topic.partitions.iter().find(|it| it.moving_to.is_some());
+            ensure!(moving.is_none(), "{moving:?}");
+            Ok(topic)
+        })
+        .await?;
+        self.goes_on().await?;
+        Ok(topic)
     }
 
     /// Waits until records are acknowledged that were not before.
@@ -165,14 +180,19 @@ impl Field {
         ensure!(verdict.duplicated == 0 && verdict.read == verdict.acked, "{verdict:?}");
         until("equal replicas", MOVE_WAIT, async || {
             let admin = self.client.admin();
-            for partition in admin.describe_topic(TOPIC).await?.partitions {
+            let topic = admin.describe_topic(TOPIC).await?;
+            let replicas = usize::try_from(topic.replication)?;
+            for partition in topic.partitions {
                 let mut found = Vec::new();
                 for node in &partition.replicas {
                     let node = NodeId::new(*node);
                     let sum = admin.partition_checksum(node, TOPIC, partition.index).await?;
                     found.push((sum.log_start, sum.high_watermark, sum.crc32c));
                 }
-                ensure!(found.len() == 3 && found.iter().all(|it| *it == found[0]), "{found:?}");
+                ensure!(
+                    found.len() == replicas && found.iter().all(|it| *it == found[0]),
+                    "{found:?}"
+                );
             }
             Ok(())
         })

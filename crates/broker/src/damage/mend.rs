@@ -63,8 +63,9 @@ async fn mend_place(broker: &Broker, place: (PartitionId, Offset)) -> Result<(),
     let image = broker.image();
     let everything = (Offset::ZERO, Offset::new(u64::MAX));
     let open = image.shard_of(partition).and_then(|shard| broker.inner.shards.get(shard));
-    let Some((shard, handle)) = open.and_then(|it| Some((it.clone(), it.partition(partition)?)))
-    else {
+    // One that is about to move is read once more, from here.
+    let hosted = open.and_then(|it| Some((it.clone(), it.hosted_partition(partition)?.handle)));
+    let Some((shard, handle)) = hosted else {
         // It went, and its damage with it.
         broker.inner.damages.forget(partition, everything);
         return Ok(());
@@ -175,12 +176,12 @@ impl Broker {
             decode_range(payload).ok_or("payload is not a range of a partition")?;
         let shard = self.image().shard_of(partition);
         let open = shard.and_then(|shard| self.inner.shards.get(shard));
-        let handle = open.as_ref().and_then(|shard: &Shard| shard.partition(partition));
-        let handle = handle.ok_or("it has no replica of the partition")?;
+        let hosted = open.as_ref().and_then(|shard: &Shard| shard.hosted_partition(partition));
+        let handle = hosted.ok_or("it has no replica of the partition")?.handle;
         let read = run_blocking(move || handle.copy_range(from, until, PIECE_BYTES)).await;
         let batches = read.map_err(|undone| undone.to_string())?;
-        if let Err(ReadError::Corrupt(_)) = &batches {
-            self.inner.damages.note(partition, from);
+        if let Err(error) = &batches {
+            self.inner.damages.note_unreadable(partition, from, error);
         }
         Ok(batches.map_err(|error| error.to_string())?.concat().into())
     }

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use quipu_metadata::{Image, TopicConfig};
-use quipu_shard::PartitionConfig;
-use quipu_types::{PartitionId, ShardId};
+use quipu_shard::{Hosted, PartitionConfig, PartitionControl, Stage, Tenure};
+use quipu_types::{MoveId, PartitionId, ShardId};
 
 /// The commands that bring a shard in line with an image.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) open: Vec<(PartitionId, PartitionConfig)>,
-    /// Only candidates: the image may be behind.
-    pub(super) close: Vec<PartitionId>,
+    /// Only candidates, each with the move that brought it: the image may be behind.
+    pub(super) close: Vec<(PartitionId, Option<MoveId>)>,
+    /// Only candidates, each with the move that it was sealed for.
+    pub(super) unseal: Vec<(PartitionId, MoveId)>,
 }
 
 impl Plan {
@@ -19,23 +21,72 @@ impl Plan {
     pub(super) fn make(
         image: &Image,
         shard: ShardId,
-        hosted: &BTreeMap<PartitionId, PartitionConfig>,
+        hosted: &BTreeMap<PartitionId, Hosted>,
+    ) -> Self {
+        let hosted = hosted.iter().map(|(id, hosted)| (*id, (hosted.config, hosted.tenure)));
+        Self::compare(image, shard, &hosted.collect())
+    }
+
+    fn compare(
+        image: &Image,
+        shard: ShardId,
+        hosted: &BTreeMap<PartitionId, (PartitionConfig, Tenure)>,
     ) -> Self {
         let wanted: BTreeMap<PartitionId, PartitionConfig> = image
             .partitions_of(shard)
             .map(|(partition, topic)| (partition, config(&image.effective(topic))))
             .collect();
+        let has_config = |partition: &PartitionId, config: &PartitionConfig| {
+            hosted.get(partition).is_some_and(|(applied, _)| applied == config)
+        };
         let open = wanted
             .iter()
-            .filter(|(partition, config)| hosted.get(partition) != Some(config))
+            .filter(|(partition, config)| !has_config(partition, config))
             .map(|(partition, config)| (*partition, *config));
-        let close = hosted.keys().filter(|partition| !wanted.contains_key(partition)).copied();
-        Self { open: open.collect(), close: close.collect() }
+        // What another move left in its place makes way when the new one begins.
+        let is_arriving =
+            |id: &PartitionId| image.move_of(*id).is_some_and(|moving| moving.to == shard);
+        let close = hosted
+            .iter()
+            .filter(|(partition, _)| !wanted.contains_key(partition) && !is_arriving(partition))
+            .map(|(partition, (_, tenure))| (*partition, tenure.arrived_by));
+        let unseal = hosted.iter().filter_map(|(partition, (_, tenure))| {
+            let Stage::Sealed(by) = tenure.stage else { return None };
+            let is_going = image.move_of(*partition).is_some_and(|moving| moving.id == by);
+            (wanted.contains_key(partition) && !is_going).then_some((*partition, by))
+        });
+        Self { open: open.collect(), close: close.collect(), unseal: unseal.collect() }
+    }
+
+    /// Whether the image must be the latest for it.
+    pub(super) fn must_be_confirmed(&self) -> bool {
+        !self.close.is_empty() || !self.unseal.is_empty()
+    }
+
+    /// What may be done whatever the metadata group has decided since.
+    pub(super) fn without_what_must_be_confirmed(self) -> Self {
+        Self { open: self.open, ..Self::default() }
+    }
+
+    /// All of it.
+    pub(super) fn commands(self) -> Vec<PartitionControl> {
+        let open = self.open.into_iter();
+        let open = open.map(|(partition, config)| PartitionControl::Open {
+            partition,
+            epoch_base: 0,
+            config,
+        });
+        let close = self.close.into_iter();
+        let close =
+            close.map(|(partition, arrived_by)| PartitionControl::Close { partition, arrived_by });
+        let unseal = self.unseal.into_iter();
+        let unseal = unseal.map(|(partition, by)| PartitionControl::Unseal { partition, by });
+        open.chain(close).chain(unseal).collect()
     }
 }
 
 /// The part of a topic's configuration that apply needs.
-fn config(topic: &TopicConfig) -> PartitionConfig {
+pub(crate) fn config(topic: &TopicConfig) -> PartitionConfig {
     PartitionConfig { segment_bytes: topic.segment_bytes, segment_age_ms: topic.segment_ms }
 }
 
@@ -43,10 +94,14 @@ fn config(topic: &TopicConfig) -> PartitionConfig {
 mod tests {
     use quipu_metadata::placement::Rule;
     use quipu_metadata::state_machine::{self, State};
-    use quipu_metadata::{Command, Founder, NewTopic, NodeRegistration, Setting};
+    use std::sync::Arc;
+
+    use quipu_metadata::{
+        Command, Founder, NewTopic, NodeRegistration, PartitionMove, Setting, TopicRecord,
+    };
     use quipu_types::{
         ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MetadataVersion, NodeId,
-        StartHistory, TopicId, TopicName,
+        PartitionIndex, StartHistory, TopicId, TopicName,
     };
 
     use super::*;
@@ -104,10 +159,10 @@ mod tests {
         let image = image(&[("a", None)]);
         let (partition, shard) = only_partition(&image, "a");
         let stranger = PartitionId::new(TopicId::from_bytes([9; 16]), partition.index);
-        let hosted = BTreeMap::from([(stranger, PartitionConfig::default())]);
-        let plan = Plan::make(&image, shard, &hosted);
+        let hosted = BTreeMap::from([(stranger, (PartitionConfig::default(), Tenure::default()))]);
+        let plan = Plan::compare(&image, shard, &hosted);
         let opened: Vec<PartitionId> = plan.open.iter().map(|(partition, _)| *partition).collect();
-        assert_eq!((opened, plan.close), (vec![partition], vec![stranger]));
+        assert_eq!((opened, plan.close), (vec![partition], vec![(stranger, None)]));
     }
 
     #[test]
@@ -115,10 +170,10 @@ mod tests {
         for segment_bytes in [None, Some("2MiB")] {
             let image = image(&[("a", segment_bytes)]);
             let (partition, shard) = only_partition(&image, "a");
-            let first = Plan::make(&image, shard, &BTreeMap::new());
+            let first = Plan::compare(&image, shard, &BTreeMap::new());
             let [(_, config)] = first.open[..] else { panic!("{first:?}") };
-            let hosted = BTreeMap::from([(partition, config)]);
-            assert_eq!(Plan::make(&image, shard, &hosted), Plan::default());
+            let hosted = BTreeMap::from([(partition, (config, Tenure::default()))]);
+            assert_eq!(Plan::compare(&image, shard, &hosted), Plan::default());
         }
     }
 
@@ -128,9 +183,50 @@ mod tests {
             let image = image(&[("a", now)]);
             let (partition, shard) = only_partition(&image, "a");
             let hosted = PartitionConfig { segment_bytes: 1 << 20, segment_age_ms: 604_800_000 };
-            let plan = Plan::make(&image, shard, &BTreeMap::from([(partition, hosted)]));
+            let hosted_here = BTreeMap::from([(partition, (hosted, Tenure::default()))]);
+            let plan = Plan::compare(&image, shard, &hosted_here);
             let config = PartitionConfig { segment_bytes: bytes, ..hosted };
             assert_eq!(plan.open, [(partition, config)]);
         }
+    }
+
+    /// The image with a move of the partition to a second shard under way, and the move.
+    fn moving(image: &Image, name: &str) -> (Image, PartitionMove) {
+        let mut image = image.clone();
+        let to = PartitionMove { id: MoveId::new(40), to: ShardId::new(99) };
+        let topic = image.topic(&TopicName::new(name).expect("valid")).expect("it is there");
+        let mut topic = TopicRecord::clone(topic);
+        topic.moves.insert(PartitionIndex::new(0), to);
+        image.insert_topic(Arc::new(topic));
+        (image, to)
+    }
+
+    #[test]
+    fn what_is_sealed_goes_on_when_its_move_is_no_more() {
+        let image = image(&[("a", None)]);
+        let (partition, shard) = only_partition(&image, "a");
+        let (moving, to) = moving(&image, "a");
+        let first = Plan::compare(&image, shard, &BTreeMap::new());
+        let [(_, config)] = first.open[..] else { panic!("{first:?}") };
+        let sealed = |by| Tenure { arrived_by: None, stage: Stage::Sealed(by) };
+        let hosted = |by| BTreeMap::from([(partition, (config, sealed(by)))]);
+        assert_eq!(Plan::compare(&moving, shard, &hosted(to.id)), Plan::default());
+        for (image, by) in [(&image, to.id), (&moving, MoveId::new(39))] {
+            let plan = Plan::compare(image, shard, &hosted(by));
+            assert_eq!(plan.unseal, [(partition, by)]);
+            assert!(plan.must_be_confirmed() && plan.close.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_arrives_is_no_stranger_until_its_move_is_called_off() {
+        let image = image(&[("a", None)]);
+        let (partition, _) = only_partition(&image, "a");
+        let (moving, to) = moving(&image, "a");
+        let tenure = Tenure { arrived_by: Some(to.id), stage: Stage::Receiving };
+        let hosted = BTreeMap::from([(partition, (PartitionConfig::default(), tenure))]);
+        assert_eq!(Plan::compare(&moving, to.to, &hosted), Plan::default());
+        let plan = Plan::compare(&image, to.to, &hosted);
+        assert_eq!(plan.close, [(partition, Some(to.id))]);
     }
 }

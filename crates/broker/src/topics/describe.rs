@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quipu_metadata::{Origin, Setting, TopicRecord};
 use quipu_runtime::Deadline;
-use quipu_types::Progress;
+use quipu_types::{Progress, ShardId};
 
 use super::LookupError;
 use crate::Broker;
@@ -26,6 +26,8 @@ pub struct TopicDescription {
 pub struct PartitionDescription {
     /// Where it lives, and who leads.
     pub view: PartitionView,
+    /// The shard it is on its way to, if it is.
+    pub moving_to: Option<ShardId>,
     /// As this node's replica knows it; none where it has no replica.
     pub progress: Option<Progress>,
     /// Bytes of its segments here.
@@ -60,8 +62,10 @@ impl Broker {
         let views = self.topic_view(&image, topic).partitions;
         let partitions = topic.placed().zip(views).map(|((partition, shard), view)| {
             let own = self.own_view(partition, shard);
+            let moving = topic.moves.get(&partition.index);
             PartitionDescription {
                 view,
+                moving_to: moving.map(|moving| moving.to),
                 progress: own.map(|(progress, _)| progress),
                 size_bytes: own.map(|(_, bytes)| bytes),
             }

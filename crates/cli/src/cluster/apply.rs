@@ -176,7 +176,10 @@ async fn take(admin: &Admin, step: &Step) -> quipu_client::Result<()> {
     match step {
         Step::SetPolicy(policy) => admin.set_policy(policy.clone()).await.map(drop),
         Step::CreateTopic(topic) => admin.create_topic(topic.clone()).await.map(drop),
-        Step::ChangeTopic { name, partitions, settings } => {
+        Step::ChangeTopic { name, replication, partitions, settings } => {
+            if let Some(replicas) = replication {
+                admin.set_replication(name, *replicas).await?;
+            }
             if let Some(total) = partitions {
                 admin.add_partitions(name, *total).await?;
             }

@@ -57,7 +57,12 @@ pub(super) struct Refused {
 pub(super) enum Step {
     SetPolicy(Policy),
     CreateTopic(NewTopic),
-    ChangeTopic { name: String, partitions: Option<u32>, settings: Option<TopicChange> },
+    ChangeTopic {
+        name: String,
+        replication: Option<u32>,
+        partitions: Option<u32>,
+        settings: Option<TopicChange>,
+    },
     DeleteTopic(String),
     DeletePolicy(String),
 }
@@ -150,15 +155,13 @@ impl Plan {
         present: &TopicDescription,
         is_pruned: bool,
     ) -> quipu_client::Result<()> {
-        if let Some(wanted) = spec.replication.filter(|wanted| *wanted != present.replication) {
-            let reason = format!(
-                "it has {} replicas of each partition, which stays so for its life: declare that, \
-                 not {wanted}, or publish into a new topic",
-                present.replication
-            );
-            self.refuse(TOPIC, &spec.name, reason);
-            return Ok(());
+        let copies = spec.replication.filter(|wanted| *wanted != present.replication);
+        if let Some(wanted) = copies
+            && let Err(error) = admin.preview_set_replication(&spec.name, wanted).await
+        {
+            return self.take(TOPIC, &spec.name, Err(error), |()| None);
         }
+        let copies = copies.map(|wanted| (present.replication, wanted));
         let grown = match spec.partitions {
             Some(total) => admin.preview_add_partitions(&spec.name, total).await.map(Some),
             None => Ok(None),
@@ -181,7 +184,8 @@ impl Plan {
             admin.alter_topic(change).await
         };
         let growth = grown.map(|grown| (grown.before, spec.partitions.unwrap_or(grown.before)));
-        self.take(TOPIC, &spec.name, settled, |after| topic_change(&own, &after, spec, growth))
+        let numbers = Numbers { copies, growth };
+        self.take(TOPIC, &spec.name, settled, |after| topic_change(&own, &after, spec, numbers))
     }
 }
 
@@ -224,11 +228,18 @@ fn creation(new: NewTopic, made: &TopicDescription) -> Planned {
     Planned { change, step: Step::CreateTopic(new) }
 }
 
+/// Numbers that change: as they are, and as they are to be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbers {
+    copies: Option<(u32, u32)>,
+    growth: Option<(u32, u32)>,
+}
+
 fn topic_change(
     own: &BTreeMap<String, String>,
     after: &TopicDescription,
     spec: &TopicSpec,
-    growth: Option<(u32, u32)>,
+    Numbers { copies, growth }: Numbers,
 ) -> Option<Planned> {
     let settings = differences(own, &own_settings(after));
     let mut change = TopicChange::new(&spec.name);
@@ -240,11 +251,13 @@ fn topic_change(
     }
     let step = Step::ChangeTopic {
         name: spec.name.clone(),
+        replication: copies.map(|(_, wanted)| wanted),
         partitions: growth.map(|(_, total)| total),
         settings: (!settings.is_empty()).then_some(change),
     };
     let growth = growth.map(|(before, total)| detail("partitions", Some(before), Some(total)));
-    let details: Vec<Detail> = growth.into_iter().chain(settings).collect();
+    let copies = copies.map(|(before, wanted)| detail("replication", Some(before), Some(wanted)));
+    let details: Vec<Detail> = copies.into_iter().chain(growth).chain(settings).collect();
     let is_same = details.is_empty();
     let change = Change { kind: TOPIC, name: spec.name.clone(), action: "change", details };
     (!is_same).then_some(Planned { change, step })
@@ -342,7 +355,7 @@ mod tests {
         let own = own_settings(&after);
         assert_eq!(own, config(&[("retention-time", "90d")]), "not what it inherits");
         let spec = spec(Some(12), &[("retention-time", "90d")]);
-        assert!(topic_change(&own, &after, &spec, None).is_none());
+        assert!(topic_change(&own, &after, &spec, Numbers::default()).is_none());
     }
 
     #[test]
@@ -350,21 +363,26 @@ mod tests {
         let own = config(&[("min-acks", "quorum"), ("retention-time", "7d"), ("same", "1")]);
         let after = described(&[("retention-time", "90d"), ("same", "1"), ("segment-time", "1h")]);
         let spec = spec(Some(12), &[]);
-        let planned = topic_change(&own, &after, &spec, Some((6, 12))).expect("it changes");
+        let numbers = Numbers { copies: Some((3, 5)), growth: Some((6, 12)) };
+        let planned = topic_change(&own, &after, &spec, numbers).expect("it changes");
         assert_eq!(
             planned.change.lines(),
             [
                 "~ topic fees",
+                "    ~ replication 3 -> 5",
                 "    ~ partitions 6 -> 12",
                 "    - min-acks quorum",
                 "    ~ retention-time 7d -> 90d",
                 "    + segment-time 1h",
             ]
         );
-        let Step::ChangeTopic { partitions, settings: Some(change), .. } = planned.step else {
+        let Step::ChangeTopic { replication, partitions, settings: Some(change), .. } =
+            planned.step
+        else {
             panic!("{:?}", planned.step);
         };
-        assert_eq!((partitions, change.reset), (Some(12), vec!["min-acks".to_owned()]));
+        assert_eq!((replication, partitions), (Some(5), Some(12)));
+        assert_eq!(change.reset, ["min-acks"]);
         assert_eq!(change.set, config(&[("retention-time", "90d"), ("segment-time", "1h")]));
         assert!(!change.validate_only);
     }

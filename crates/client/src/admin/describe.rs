@@ -38,6 +38,8 @@ pub struct PartitionDescription {
     pub high_watermark: Option<u64>,
     /// Bytes on the answering node's disk.
     pub size_bytes: Option<u64>,
+    /// The shard it is on its way to, if it is.
+    pub moving_to: Option<u32>,
 }
 
 /// A key of a topic's configuration.
@@ -174,6 +176,7 @@ fn partition(partition: v1::PartitionDescription) -> PartitionDescription {
         log_start: partition.log_start,
         high_watermark: partition.high_watermark,
         size_bytes: partition.size_bytes,
+        moving_to: partition.moving_to_shard,
     }
 }
 

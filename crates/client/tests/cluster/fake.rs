@@ -734,6 +734,13 @@ impl v1::admin_server::Admin for Node {
         Err(Status::unimplemented("not needed"))
     }
 
+    async fn move_partitions(
+        &self,
+        _: Request<v1::MovePartitionsRequest>,
+    ) -> Result<Response<v1::MovePartitionsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
     async fn set_policy(
         &self,
         _: Request<v1::SetPolicyRequest>,

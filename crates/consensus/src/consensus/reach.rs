@@ -50,6 +50,11 @@ impl Consensus {
         }
     }
 
+    /// Waits until so many bytes of bulk may leave this node: they share its rate with snapshots.
+    pub async fn admit_bulk(&self, bytes: usize) {
+        self.peers.pace.admit(self.peers.clock(), bytes).await;
+    }
+
     /// Proposes a command at another node, or at this one. No order among forwarded commands.
     ///
     /// # Errors

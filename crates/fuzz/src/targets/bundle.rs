@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quipu_shard::bundle::{BUNDLE_HEADER_BYTES, COMMAND_HEADER_BYTES};
 use quipu_shard::{Bundle, Command, PartitionConfig, PartitionControl, reply};
-use quipu_types::{Offset, TimestampMs};
+use quipu_types::{LeaderEpoch, MoveId, Offset, TimestampMs};
 
 use crate::input::{also_resealed, shared};
 use crate::{Seed, Verdict, reseal, samples};
@@ -51,6 +51,11 @@ pub(crate) fn seeds() -> Vec<Seed> {
         reply::Outcome::UnknownPartition,
         reply::Outcome::Opened { is_new: true },
         reply::Outcome::Group(Bytes::from_static(b"answer")),
+        reply::Outcome::Sealed {
+            epoch: LeaderEpoch::new(3),
+            state: Bytes::from_static(b"a state"),
+        },
+        reply::Outcome::Misplaced,
     ];
     vec![
         ("ok-nothing", bundle(Vec::new()).encode().to_vec()),
@@ -67,7 +72,11 @@ fn controls() -> Vec<Command> {
     let controls = [
         PartitionControl::Open { partition, epoch_base: 4, config },
         PartitionControl::Trim { partition, to: Offset::new(3) },
-        PartitionControl::Close { partition },
+        PartitionControl::Close { partition, arrived_by: None },
+        PartitionControl::Close { partition, arrived_by: Some(MoveId::new(5)) },
+        PartitionControl::Receive { partition, by: MoveId::new(6), is_anew: true, config },
+        PartitionControl::Seal { partition, by: MoveId::new(6) },
+        PartitionControl::Unseal { partition, by: MoveId::new(6) },
     ];
     controls.map(Command::Control).to_vec()
 }

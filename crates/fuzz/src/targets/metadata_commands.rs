@@ -1,5 +1,6 @@
 //! Commands of the metadata group, decoded and applied.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use quipu_metadata::{
     Setting,
 };
 use quipu_types::{
-    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, NodeId, StartHistory, StartId,
-    TopicName,
+    ClusterId, DirectoryId, FormatLevel, Incarnation, LevelRange, MoveId, NodeId, PartitionIndex,
+    ShardId, StartHistory, StartId, TopicName,
 };
 
 use crate::{Seed, Verdict, samples};
@@ -154,6 +155,9 @@ fn is_modest(command: &Command) -> bool {
         | Command::MoveReplicas(_)
         | Command::SettleShard { .. }
         | Command::PlanMoves(_)
+        | Command::MovePartitions { .. }
+        | Command::FinishPartitionMove { .. }
+        | Command::SetReplication { .. }
         | Command::FinalizeLevel { .. } => true,
     }
 }
@@ -205,12 +209,16 @@ pub(super) fn later() -> Vec<Command> {
         config: vec![setting("retention-time", "90d"), setting("max-batch-bytes", "2MiB")],
     };
     let set = vec![setting("segment-bytes", "64MiB"), setting("min-acks", "quorum")];
+    let (index, shard) = (PartitionIndex::new, ShardId::new);
     vec![
         Command::CreateTopic { topic: new, rule },
         Command::AlterTopic { name: name.clone(), set, reset: vec![ConfigKey::RetentionTime] },
         Command::AddPartitions { topic, total: 9, rule },
         register(4),
         Command::CreateShards { class: 1, rule },
+        Command::MovePartitions { topic, to: BTreeMap::from([(index(0), shard(2))]) },
+        Command::FinishPartitionMove { topic, partition: index(0), by: MoveId::new(11) },
+        Command::SetReplication { topic, replication: 1, rule },
         Command::AllocateProducerIds { count: 1_000 },
         Command::FinalizeLevel { level: FormatLevel::FIRST },
         Command::DeleteTopic { name, id: Some(topic) },

@@ -1,8 +1,9 @@
 //! Bundles applied to a shard.
 
 use bytes::Bytes;
+use quipu_partition::PartitionCheckpoint;
 use quipu_shard::{Bundle, Command, Outcome, PartitionConfig, PartitionControl};
-use quipu_types::{Offset, TimestampMs};
+use quipu_types::{LeaderEpoch, MoveId, Offset, Progress, TimestampMs};
 
 use super::shard_rig::{apply, assert_survives, bundle, filled, open_partition};
 use super::{group_commands, shard_rig};
@@ -37,7 +38,9 @@ fn check(bundles: &[&[u8]]) -> Verdict {
         };
         let commands = Bundle::decode(bytes).expect("it was applied").commands;
         assert_eq!(outcomes.len(), commands.len());
-        if outcomes.iter().all(|outcome| *outcome == Outcome::UnknownPartition) {
+        let is_refused =
+            |outcome: &Outcome| matches!(outcome, Outcome::UnknownPartition | Outcome::Misplaced);
+        if outcomes.iter().all(is_refused) {
             assert_eq!(shard_rig::view(&shard), before, "what was refused changed nothing");
         }
         applied = index;
@@ -54,8 +57,25 @@ fn is_within_bounds(bytes: &Bytes) -> bool {
             let command = quipu_coordinator::Command::decode(bytes);
             !command.is_ok_and(|command| !group_commands::is_modest(&command))
         }
-        Command::Append { .. } | Command::Control(_) => true,
+        Command::Append { .. } | Command::Import { .. } | Command::Control(_) => true,
     })
+}
+
+/// A partition comes, stays, and is about to go again.
+fn moves() -> Vec<Command> {
+    let (partition, by) = (samples::partition(1), MoveId::new(7));
+    let config = PartitionConfig { segment_bytes: 200, segment_age_ms: 5 };
+    let progress = Progress::new(Offset::ZERO, Offset::new(3));
+    let state = PartitionCheckpoint::bare(progress).encode();
+    let receive = PartitionControl::Receive { partition, by, is_anew: false, config };
+    let batch = samples::batch(3, b"x");
+    let import = Command::Import { partition, by, log_start: Offset::ZERO, batch };
+    let epoch_after = LeaderEpoch::new(4);
+    let adopt = PartitionControl::Adopt { partition, by, epoch_after, state };
+    let seal = PartitionControl::Seal { partition, by: MoveId::new(9) };
+    let unseal = PartitionControl::Unseal { partition, by: MoveId::new(9) };
+    let [adopt, seal, unseal] = [adopt, seal, unseal].map(Command::Control);
+    vec![Command::Control(receive), import, adopt, seal.clone(), unseal, seal]
 }
 
 pub(crate) fn seeds() -> Vec<Seed> {
@@ -68,10 +88,11 @@ pub(crate) fn seeds() -> Vec<Seed> {
         append(samples::batch(3, b"x")),
     ]);
     let trim = PartitionControl::Trim { partition, to: Offset::new(3) };
-    let close = PartitionControl::Close { partition };
+    let close = PartitionControl::Close { partition, arrived_by: None };
     let config = PartitionConfig { segment_bytes: 200, segment_age_ms: 5 };
     let grow = PartitionControl::Open { partition, epoch_base: 9, config };
     let controls = bundle([trim, close, grow].map(Command::Control).to_vec());
+    let moves = bundle(moves());
     let group = bundle(vec![
         Command::Group(group_commands::join("bert", 3).encode()),
         Command::Group(group_commands::commit("bert", 5).encode()),
@@ -79,6 +100,7 @@ pub(crate) fn seeds() -> Vec<Seed> {
     vec![
         ("ok-appends", all_joined(&[&appends])),
         ("ok-controls", all_joined(&[&controls, &appends])),
+        ("ok-moves", all_joined(&[&moves, &appends])),
         ("ok-group", all_joined(&[&group, &appends])),
         ("ok-open", all_joined(&[&at(vec![open_partition(5)]).encode()])),
         ("ok-nothing", all_joined(&[&at(Vec::new()).encode()])),

@@ -51,7 +51,7 @@ fn goes_on(ground: &Ground) -> Verdict {
     let partition = samples::partition(0);
     let commands = vec![
         Command::Append { partition, batch: samples::batch(1, b"next") },
-        Command::Control(PartitionControl::Close { partition }),
+        Command::Control(PartitionControl::Close { partition, arrived_by: None }),
         open_partition(0),
     ];
     let outcomes = apply(&mut shard, 2, bundle(commands)).expect("a disk without faults");

@@ -90,7 +90,7 @@ answers! {
         AddPartitionsResponse PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse
         MoveReplicasResponse RebalanceResponse FetchOffsetsResponse ListGroupsResponse
         DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse SetPolicyResponse
-        DeletePolicyResponse FinalizeLevelResponse;
+        DeletePolicyResponse FinalizeLevelResponse MovePartitionsResponse;
     parts: ListOffsetsResponse.answers DescribeTopicsResponse.topics DeleteRecordsResponse.results
         MetadataResponse.topics;
     plain: DescribeClusterResponse ListPoliciesResponse

@@ -15,8 +15,8 @@ use super::pipeline::{self, Pipeline};
 use super::produce::ProducePipeline;
 use super::{
     add_partitions, alter_topic, create_topic, delete_records, delete_topic, describe_cluster,
-    describe_topics, init_producer, levels, list_offsets, metadata, nodes, partition_checksum,
-    policies, transfer_leader,
+    describe_topics, init_producer, levels, list_offsets, metadata, move_partitions, nodes,
+    partition_checksum, policies, transfer_leader,
 };
 use crate::config::STREAM_ANSWERS_MAX;
 use crate::metrics::StreamCount;
@@ -120,6 +120,13 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::AddPartitionsRequest>,
     ) -> Result<Response<v1::AddPartitionsResponse>, Status> {
         answer("add_partitions", &self.0, request, add_partitions::handle).await
+    }
+
+    async fn move_partitions(
+        &self,
+        request: Request<v1::MovePartitionsRequest>,
+    ) -> Result<Response<v1::MovePartitionsResponse>, Status> {
+        answer("move_partitions", &self.0, request, move_partitions::handle).await
     }
 
     async fn describe_topics(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use quipu_broker::topics::{Origin, PartitionDescription, TopicDescription};
 use quipu_proto::v1;
-use quipu_types::NodeId;
+use quipu_types::{NodeId, ShardId};
 
 /// The message of a description.
 pub(super) fn topic(topic: &TopicDescription) -> v1::TopicDescription {
@@ -37,6 +37,7 @@ fn partition((index, partition): (u32, &PartitionDescription)) -> v1::PartitionD
         log_start: partition.progress.map(|progress| progress.log_start().get()),
         high_watermark: partition.progress.map(|progress| progress.high_watermark().get()),
         size_bytes: partition.size_bytes,
+        moving_to_shard: partition.moving_to.map(ShardId::get),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quipu_types::{ShardId, TopicId, TopicName};
@@ -40,6 +41,8 @@ fn topic(name: &str, own: Option<&[(&str, &str)]>) -> TopicRecord {
         replication: 3,
         own: own.map(|_| settings.iter().map(Setting::key).collect()),
         was_compacted: false,
+        moves: BTreeMap::new(),
+        arrived: BTreeMap::new(),
         config,
     }
 }

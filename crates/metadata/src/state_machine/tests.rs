@@ -9,6 +9,7 @@ use super::*;
 
 mod elastic;
 mod levels;
+mod moving;
 mod partitions;
 
 const RULE: Rule = Rule::LeastLoaded;
@@ -305,6 +306,9 @@ fn any_command() -> impl Strategy<Value = Command> {
             alter(&format!("t{topic_name}"), &[("min-insync", &count.to_string())], &[])
         }),
         (0..8_u8, 0..30_u32).prop_map(|(id, total)| partitions::add(id, total)),
+        (0..8_u8, 0..20_u32, 1..14_u32).prop_map(|(id, at, to)| moving::send(id, &[(at, to)])),
+        (0..8_u8, 0..20_u32, 1..60_u64).prop_map(|(id, at, by)| moving::arrive(id, at, by)),
+        (0..8_u8, 0..5_u8).prop_map(|(id, count)| moving::replicate(id, count)),
         (1..7_u64).prop_map(|node| Command::RegisterNode(registration(node))),
         (0..5_u8).prop_map(|class| Command::CreateShards { class, rule: RULE }),
         (0..5_u64).prop_map(|count| Command::AllocateProducerIds { count }),
@@ -340,12 +344,20 @@ fn check_laws(image: &Image) {
         topic.config.check(topic.replication).expect("settings fit");
         for (partition, shard) in topic.placed() {
             hosted += 1;
-            assert_eq!(image.shards[&shard].class, topic.replication);
+            let moving = topic.moves.get(&partition.index);
+            let last = moving.map_or(shard, |moving| moving.to);
+            assert_eq!(image.shards[&last].class, topic.replication, "in the end");
+            assert_ne!(moving.map(|moving| moving.to), Some(shard));
             assert_eq!(image.shard_of(partition), Some(shard));
             assert!(image.partitions_of(shard).any(|(found, _)| found == partition));
         }
     }
     assert_eq!(hosted, image.partitions_total());
+    let moving: Vec<_> = image.topics.values().flat_map(|topic| topic.moving()).collect();
+    assert_eq!(moving.len(), image.partitions_moving());
+    for (partition, moving) in moving {
+        assert!(image.arriving_at(moving.to).any(|found| found == (partition, moving)));
+    }
 }
 
 #[test]

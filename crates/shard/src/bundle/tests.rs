@@ -21,15 +21,37 @@ fn every_command() -> Bundle {
                 partition: partition(7),
                 to: Offset::new(1),
             }),
-            Command::Control(PartitionControl::Close { partition: partition(7) }),
+            Command::Control(PartitionControl::Close { partition: partition(7), arrived_by: None }),
             Command::Group(Bytes::from_static(b"a command of a consumer group")),
         ],
     }
 }
 
+/// A partition that comes, and one that goes.
+fn every_move() -> Bundle {
+    let (partition, by) = (partition(7), MoveId::new(9));
+    let config = PartitionConfig { segment_bytes: 0x0102_0304, segment_age_ms: 5 };
+    let receive = PartitionControl::Receive { partition, by, is_anew: true, config };
+    let state = Bytes::from_static(b"a state");
+    let adopt = PartitionControl::Adopt { partition, by, epoch_after: LeaderEpoch::new(4), state };
+    let import =
+        Command::Import { partition, by, log_start: Offset::new(6), batch: batch(1, 0x55) };
+    let seal = PartitionControl::Seal { partition, by };
+    let unseal = PartitionControl::Unseal { partition, by };
+    let close = PartitionControl::Close { partition, arrived_by: Some(by) };
+    let mut commands = vec![Command::Control(receive), import];
+    commands.extend([adopt, seal, unseal, close].map(Command::Control));
+    Bundle { proposed_at: TimestampMs::new(1_700_000_000_000), commands }
+}
+
 fn shape(command: &Command) -> (PartitionId, Option<Bytes>, Option<PartitionControl>) {
     match command {
         Command::Append { partition, batch } => (*partition, Some(batch.bytes().clone()), None),
+        Command::Import { partition, by, log_start, batch } => {
+            let bytes =
+                [&by.get().to_be_bytes()[..], &log_start.get().to_be_bytes(), batch.bytes()];
+            (*partition, Some(bytes.concat().into()), None)
+        }
         Command::Control(control) => (control.partition(), None, Some(control.clone())),
         Command::Group(command) => (command_partition(), Some(command.clone()), None),
     }
@@ -57,14 +79,18 @@ fn block_after(heading: &str) -> &'static str {
 
 #[test]
 fn the_example_of_the_page_is_what_the_code_writes() {
-    let golden: String = block_after("## Example")
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default())
-        .collect();
-    let golden = hex(&golden);
-    let encoded = every_command().encode();
-    assert_eq!(encoded, golden, "the page has to say:\n{}", hex_lines(&encoded));
-    assert_same(&Bundle::decode(golden).unwrap(), &every_command());
+    for (heading, bundle) in
+        [("## Example\n", every_command()), ("## Example of moves\n", every_move())]
+    {
+        let golden: String = block_after(heading)
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default())
+            .collect();
+        let golden = hex(&golden);
+        let encoded = bundle.encode();
+        assert_eq!(encoded, golden, "the page has to say:\n{}", hex_lines(&encoded));
+        assert_same(&Bundle::decode(golden).unwrap(), &bundle);
+    }
 }
 
 fn hex_lines(bytes: &[u8]) -> String {
@@ -100,7 +126,12 @@ fn a_decoded_batch_is_a_slice_of_the_entry() {
 
 #[test]
 fn every_cut_is_refused() {
-    let entry = every_command().encode();
+    for entry in [every_command().encode(), every_move().encode()] {
+        is_refused_when_cut(&entry);
+    }
+}
+
+fn is_refused_when_cut(entry: &Bytes) {
     for length in 0..entry.len() {
         assert!(Bundle::decode(entry.slice(..length)).is_err(), "cut to {length}");
     }
@@ -129,7 +160,7 @@ fn any_command() -> impl Strategy<Value = Command> {
     let partition = (any::<[u8; 16]>(), any::<u32>()).prop_map(|(topic, index)| {
         PartitionId::new(TopicId::from_bytes(topic), PartitionIndex::new(index))
     });
-    (partition, 0..4_u8, any::<(i32, u64, u64)>(), (1..50_i32, any::<u8>(), 0..300_usize)).prop_map(
+    (partition, 0..9_u8, any::<(i32, u64, u64)>(), (1..50_i32, any::<u8>(), 0..300_usize)).prop_map(
         |(partition, kind, (epoch_base, a, b), (count, fill, padding))| match kind {
             0 => Command::Append { partition, batch: batch_of((7, 0, 3), count, fill, padding) },
             1 => Command::Control(PartitionControl::Open {
@@ -137,7 +168,30 @@ fn any_command() -> impl Strategy<Value = Command> {
                 epoch_base,
                 config: PartitionConfig { segment_bytes: a, segment_age_ms: b },
             }),
-            2 => Command::Control(PartitionControl::Close { partition }),
+            2 => Command::Control(PartitionControl::Close {
+                partition,
+                arrived_by: (a % 2 == 0).then(|| MoveId::new(b)),
+            }),
+            3 => Command::Control(PartitionControl::Seal { partition, by: MoveId::new(a) }),
+            4 => Command::Control(PartitionControl::Unseal { partition, by: MoveId::new(a) }),
+            5 => Command::Control(PartitionControl::Receive {
+                partition,
+                by: MoveId::new(a),
+                is_anew: b % 2 == 0,
+                config: PartitionConfig { segment_bytes: a, segment_age_ms: b },
+            }),
+            6 => Command::Control(PartitionControl::Adopt {
+                partition,
+                by: MoveId::new(a),
+                epoch_after: LeaderEpoch::new(epoch_base),
+                state: Bytes::from(vec![fill; padding]),
+            }),
+            7 => Command::Import {
+                partition,
+                by: MoveId::new(a),
+                log_start: Offset::new(b),
+                batch: batch_of((7, 0, 3), count, fill, padding),
+            },
             _ => Command::Control(PartitionControl::Trim { partition, to: Offset::new(a) }),
         },
     )

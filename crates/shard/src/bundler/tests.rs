@@ -352,7 +352,8 @@ async fn a_partition_that_is_not_open_yet_is_refused_alone() {
 async fn control_commands_share_the_queue_and_get_their_outcome() {
     let bench = Bench::start();
     let (sender, outcome) = oneshot::channel();
-    let command = Command::Control(PartitionControl::Close { partition: partition(4) });
+    let command =
+        Command::Control(PartitionControl::Close { partition: partition(4), arrived_by: None });
     let waiter = Waiter { answer: Answer::Control(sender), _permit: None };
     bench.queue.push(partition(4), 28, Waiting { command, waiter }, usize::MAX).expect("room");
     bench.call().await.reply.send(applied(1, &[Outcome::Closed])).unwrap();

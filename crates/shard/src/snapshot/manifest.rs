@@ -5,6 +5,7 @@ use quipu_types::{LogIndex, Offset, PartitionId};
 
 use crate::bundle::{PartitionConfig, get_partition, put_partition};
 use crate::row::{InvalidRow, length, seal, unseal};
+use crate::tenure::Tenure;
 
 /// Layout version; see `row.rs`.
 const VERSION: u8 = 1;
@@ -29,6 +30,8 @@ pub(crate) struct ManifestRow {
     pub(crate) config: PartitionConfig,
     pub(crate) log_start: Offset,
     pub(crate) high_watermark: Offset,
+    /// How it came to the shard, and whether it stays.
+    pub(crate) tenure: Tenure,
     /// The partition's own part, opaque here.
     pub(crate) state: Bytes,
 }
@@ -36,15 +39,20 @@ pub(crate) struct ManifestRow {
 impl Manifest {
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
+        let has_moved = self.rows.iter().any(|row| row.tenure != Tenure::default());
         bytes.put_u8(VERSION);
-        bytes.put_bytes(0, 3);
+        bytes.put_u8(u8::from(has_moved));
+        bytes.put_bytes(0, 2);
         bytes.put_u32(length(self.rows.len()));
         for row in &self.rows {
+            if has_moved {
+                bytes.put_u8(row.tenure.flags());
+                row.tenure.put_moves(&mut bytes);
+            }
             put_partition(&mut bytes, row.partition);
             bytes.put_u64(row.opened.get());
             bytes.put_i32(row.epoch_base);
-            bytes.put_u64(row.config.segment_bytes);
-            bytes.put_u64(row.config.segment_age_ms);
+            row.config.encode(&mut bytes);
             bytes.put_u64(row.log_start.get());
             bytes.put_u64(row.high_watermark.get());
             bytes.put_u32(length(row.state.len()));
@@ -56,11 +64,14 @@ impl Manifest {
 
     pub(crate) fn decode(bytes: &Bytes) -> Result<Self, InvalidRow> {
         let mut bytes = unseal(bytes, 8)?;
-        bytes.advance(4);
+        bytes.advance(1);
+        let has_moved = bytes.get_u8() != 0;
+        bytes.advance(2);
         let count = usize::try_from(bytes.get_u32()).map_err(|_| InvalidRow)?;
         let mut rows: Vec<ManifestRow> = Vec::with_capacity(count.min(bytes.len() / ROW_BYTES));
         for _ in 0..count {
-            let row = ManifestRow::decode(&mut bytes)?;
+            let tenure = if has_moved { get_tenure(&mut bytes)? } else { Tenure::default() };
+            let row = ManifestRow { tenure, ..ManifestRow::decode(&mut bytes)? };
             if rows.last().is_some_and(|last| last.partition >= row.partition) {
                 return Err(InvalidRow);
             }
@@ -85,12 +96,10 @@ impl ManifestRow {
             partition: get_partition(bytes),
             opened: LogIndex::new(bytes.get_u64()),
             epoch_base: bytes.get_i32(),
-            config: PartitionConfig {
-                segment_bytes: bytes.get_u64(),
-                segment_age_ms: bytes.get_u64(),
-            },
+            config: PartitionConfig::decode(bytes),
             log_start: Offset::new(bytes.get_u64()),
             high_watermark: Offset::new(bytes.get_u64()),
+            tenure: Tenure::default(),
             state: Bytes::new(),
         };
         let state = usize::try_from(bytes.get_u32()).map_err(|_| InvalidRow)?;
@@ -100,4 +109,9 @@ impl ManifestRow {
         row.state = bytes.split_to(state);
         Ok(row)
     }
+}
+
+fn get_tenure(bytes: &mut Bytes) -> Result<Tenure, InvalidRow> {
+    let flags = bytes.try_get_u8().map_err(|_| InvalidRow)?;
+    Tenure::get(flags, bytes)
 }

@@ -163,6 +163,7 @@ impl Hosted {
             opened: self.opened,
             epoch_base: self.epoch_base,
             config: self.config,
+            tenure: self.tenure,
             generation: self.generation,
         })
     }

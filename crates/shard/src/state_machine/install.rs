@@ -100,9 +100,10 @@ impl ShardStateMachine {
         let id = row.partition;
         let mut hosted = match self.hosted.remove(&id) {
             Some(hosted) => hosted,
-            None => self.open_new(id, row.opened, row.epoch_base, row.config)?,
+            None => self.open_new(id, row.opened, (row.epoch_base, row.tenure), row.config)?,
         };
         hosted.epoch_base = row.epoch_base;
+        hosted.tenure = row.tenure;
         hosted.reconfigure(&self.env.partitions.segment, row.config);
         hosted.is_row_stale = true;
         let state = PartitionCheckpoint::decode(&row.state)
@@ -150,6 +151,7 @@ fn source_partition(
         config: hosted.config,
         log_start: progress.log_start(),
         high_watermark: progress.high_watermark(),
+        tenure: hosted.tenure,
         state,
     };
     Ok(SourcePartition { row, handle: hosted.partition.handle() })

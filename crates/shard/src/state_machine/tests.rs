@@ -15,6 +15,8 @@ use quipu_types::{LogIndex, Offset, Progress, Term};
 use super::*;
 use crate::test_batch::{batch, batch_of, partition};
 
+mod moves;
+
 const SHARD: ShardId = ShardId::new(3);
 
 /// A replica's state machine and the entries it applied.
@@ -26,7 +28,7 @@ struct Replica {
 }
 
 /// What two replicas that applied the same entries must agree on.
-type View = BTreeMap<PartitionId, (Progress, u32, i32)>;
+type View = BTreeMap<PartitionId, (Progress, u32, i32, Tenure)>;
 
 impl Replica {
     fn new() -> Self {
@@ -97,7 +99,7 @@ impl Replica {
         let hosted = &self.machine().hosted;
         let row = |hosted: &Hosted| {
             let (progress, checksum) = hosted.partition.handle().checksum().unwrap();
-            (progress, checksum, hosted.epoch_base)
+            (progress, checksum, hosted.epoch_base, hosted.tenure)
         };
         hosted.iter().map(|(id, hosted)| (*id, row(hosted))).collect()
     }
@@ -137,7 +139,7 @@ fn open_with(index: u32, config: PartitionConfig) -> Command {
 }
 
 fn close(index: u32) -> Command {
-    Command::Control(PartitionControl::Close { partition: partition(index) })
+    Command::Control(PartitionControl::Close { partition: partition(index), arrived_by: None })
 }
 
 fn trim(index: u32, to: u64) -> Command {
@@ -169,7 +171,8 @@ fn random_bundle(rng: &mut Rng) -> Vec<Command> {
     (0..1 + rng.below(8))
         .map(|_| {
             let index = pick(rng, 6);
-            match rng.below(20) {
+            match rng.below(26) {
+                20.. => moves::random(rng, index),
                 0 => open_with(index, small()),
                 1 => close(index),
                 2 | 3 => trim(index, rng.below(300)),

@@ -145,7 +145,7 @@ async fn one_node_appends_deduplicates_trims_and_comes_back_after_a_restart() {
     let retry = append_with(&cluster, &shard, (b, of_producer(7, 49, false), Acks::Quorum, 1));
     assert!(retry.await.expect("a retry is answered").is_duplicate);
 
-    let closed = PartitionControl::Close { partition: b };
+    let closed = PartitionControl::Close { partition: b, arrived_by: None };
     assert_eq!(shard.control(closed, cluster.deadline(WAIT)).await, Ok(ControlOutcome::Closed));
     assert!(shard.partition(b).is_none());
     cluster.stop().await;
@@ -244,7 +244,7 @@ async fn a_node_far_behind_catches_up_by_snapshot() {
     }
     let trim = PartitionControl::Trim { partition: trimmed, to: Offset::new(500) };
     leader.control(trim, cluster.deadline(WAIT)).await.expect("trimmed");
-    let close = PartitionControl::Close { partition: closed };
+    let close = PartitionControl::Close { partition: closed, arrived_by: None };
     leader.control(close, cluster.deadline(WAIT)).await.expect("closed");
     drop(leader);
     for node in cluster.running() {

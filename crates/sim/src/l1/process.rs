@@ -14,7 +14,7 @@ use quipu_runtime::{Clock, Fatal, FatalReceiver, OnExit, Rng, TaskGroup};
 use quipu_shard::sim::SimShard;
 use quipu_shard::{OpenError, ResidenceError, Shard, Shards};
 use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, PartitionId, ReplicaId, ShardId, StartHistory,
+    ClusterId, DirectoryId, Incarnation, MoveId, PartitionId, ReplicaId, ShardId, StartHistory,
 };
 use tokio::sync::watch;
 
@@ -317,7 +317,7 @@ impl OpenShard for Opener {
     fn evict(
         &self,
         _: ShardId,
-        _: Vec<PartitionId>,
+        _: Vec<(PartitionId, Option<MoveId>)>,
     ) -> BoxFuture<'static, Result<(), ResidenceError>> {
         Box::pin(async { Ok(()) })
     }

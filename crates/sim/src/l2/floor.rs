@@ -175,6 +175,8 @@ impl Floor {
                 config,
                 own: None,
                 was_compacted: false,
+                moves: BTreeMap::new(),
+                arrived: BTreeMap::new(),
             }));
         }
         image.slices = shards;

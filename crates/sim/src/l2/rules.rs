@@ -78,7 +78,7 @@ impl Watch for Rules {
                 let (log_start, _) = step.after.progress(*partition).expect("it was trimmed");
                 books.trimmed(*partition, log_start, step.after.kept_bytes(*partition))
             }
-            (Command::Control(PartitionControl::Close { partition }), _) => {
+            (Command::Control(PartitionControl::Close { partition, .. }), _) => {
                 Err(format!("partition {partition} is closed, and its topic is there"))
             }
             (Command::Group(command), Outcome::Group(answer)) => {

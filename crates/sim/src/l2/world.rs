@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::Way;
 use super::floor::Floor;
 use super::link::Road;
+use super::onlooker::Onlooker;
 use super::plan::Plan;
 use super::producer::Producer;
 use super::seat::Seat;
@@ -133,6 +134,7 @@ impl World {
         let hosts = Arc::clone(&self.cluster.hosts);
         let nemesis = Nemesis::new(ground, hosts, self.draw(), stop.clone());
         let trouble = Trouble { way: self.way(), rng: self.draw(), stop: stop.clone() };
+        let onlooker = Onlooker { way: self.way(), rng: self.draw(), stop: stop.clone() };
         let (lasts, scene) = (self.floor.plan.cluster.load, self.cluster.ground.scene.clone());
         let ends = async {
             tokio::time::sleep(lasts).await;
@@ -143,7 +145,7 @@ impl World {
         };
         let work = async {
             let writing = futures::future::join_all(writing);
-            futures::join!(writing, nemesis.work(), trouble.work(), ends);
+            futures::join!(writing, nemesis.work(), trouble.work(), onlooker.work(), ends);
         };
         let within = lasts + SETTLES_WITHIN;
         if tokio::time::timeout(within, Box::pin(work)).await.is_err() {

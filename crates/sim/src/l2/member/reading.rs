@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{InHand, Member, Owned, Phase};
 use crate::l1::census::Event;
 use crate::l2::call::{NoAnswer, Way};
+use crate::l2::onlooker::look;
 use crate::l2::plant::Plant;
 use crate::l2::stream::Refused;
 
@@ -247,25 +248,12 @@ async fn look_up(
     for _ in 0..ATTEMPTS {
         let any = way.any_node(&mut rng);
         let node = coordinator.take().unwrap_or(any);
-        let known: Vec<u64> = {
-            let books = way.floor.books();
-            ids.iter().map(|id| books.acknowledged_commit(group, *id)).collect()
-        };
-        let asked = way.ask(node, |broker, deadline| {
-            let ids = ids.clone();
-            async move { broker.fetch_offsets(group, Some(&ids), deadline).await }
-        });
-        match asked.await {
-            Ok(Ok(stored)) => {
-                let start = |id: PartitionId| {
-                    let found = stored.iter().find(|stored| stored.partition == id);
-                    found.map_or(0, |stored| stored.committed.offset.get())
-                };
-                let all = taken.iter().zip(known);
-                return all.map(|((id, stay), known)| (*id, *stay, known, start(*id))).collect();
+        match look(&way, node, group, &ids).await {
+            Ok(Ok(found)) => {
+                let all = taken.iter().zip(found);
+                return all.map(|((id, stay), (_, known, at))| (*id, *stay, known, at)).collect();
             }
-            Ok(Err(error)) => {
-                let Refused { retry, words, .. } = Refused::of(&error);
+            Ok(Err(Refused { retry, words, .. })) => {
                 way.ground.scene.note(format_args!("no positions of {group}: {words}"));
                 if let Retry::At(leader) = retry {
                     coordinator = Some(leader);

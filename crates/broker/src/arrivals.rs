@@ -1,0 +1,81 @@
+//! Partitions that move to the shards this node leads: brought over from the shards that have
+//! them (ADR partitions-move-through-the-log).
+//!
+//! Everything that is stored goes through the log of the new shard, while the old one serves. Then
+//! the old one is sealed, the rest follows, and the metadata group hears that the partition has
+//! arrived. Whoever leads takes the next step from what is there: nothing is remembered here.
+
+mod bring;
+mod piece;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use quipu_metadata::PartitionMove;
+use quipu_runtime::Deadline;
+use quipu_shard::Shard;
+use quipu_types::PartitionId;
+
+use crate::{Broker, long_poll};
+use bring::Unmoved;
+
+/// Partitions on their way to one shard at once.
+const AT_ONCE: usize = 4;
+/// Pause after a step that could not be taken.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Looks again this often, for moves that did not come to their end.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+type Bringing = FuturesUnordered<BoxFuture<'static, (PartitionId, Result<(), Unmoved>)>>;
+
+/// Follows images and the shard's leadership until cancelled.
+pub(crate) async fn run(broker: Broker, shard: Shard) {
+    let mut images = broker.inner.metadata.watch();
+    let mut standing = [shard.group().status()];
+    let mut under_way = BTreeSet::new();
+    let mut bringing = Bringing::new();
+    loop {
+        standing[0].borrow_and_update();
+        let image = Arc::clone(&images.borrow_and_update());
+        if shard.is_ready_leader() {
+            let arriving = image.arriving_at(shard.id());
+            let free = AT_ONCE.saturating_sub(under_way.len());
+            let next: Vec<_> =
+                arriving.filter(|(id, _)| !under_way.contains(id)).take(free).collect();
+            for (partition, moving) in next {
+                under_way.insert(partition);
+                bringing.push(bring(broker.clone(), shard.clone(), partition, moving));
+            }
+        } else {
+            // Another leads, and goes on from what is there.
+            bringing.clear();
+            under_way.clear();
+        }
+        let clock = broker.clock();
+        let deadline = Deadline::after(clock, INTERVAL);
+        let news = long_poll::wait(std::iter::once(&mut images), &mut standing, clock, deadline);
+        tokio::select! {
+            _ = news => {}
+            Some((partition, brought)) = bringing.next(), if !bringing.is_empty() => {
+                under_way.remove(&partition);
+                if let Err(why) = brought {
+                    tracing::info!(shard = %shard.id(), %partition, %why, "does not move yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn bring(
+    broker: Broker,
+    shard: Shard,
+    partition: PartitionId,
+    moving: PartitionMove,
+) -> BoxFuture<'static, (PartitionId, Result<(), Unmoved>)> {
+    Box::pin(async move { (partition, bring::bring(&broker, &shard, partition, moving).await) })
+}
