@@ -112,10 +112,12 @@ pub enum Kind {
     Drain,
     /// The replicas of a shard go to other nodes.
     MoveShard,
+    /// A partition goes to another shard.
+    MovePartition,
 }
 
 /// All faults: name, family, what they need.
-const ALL: [(Kind, &str, &str, Needs); 45] = [
+const ALL: [(Kind, &str, &str, Needs); 46] = [
     (Kind::KillOne, "kill-one", "kill", Needs::Nothing),
     (Kind::KillLeader, "kill-leader", "kill", Needs::Nothing),
     (Kind::KillAll, "kill-all", "kill", Needs::Nothing),
@@ -160,6 +162,7 @@ const ALL: [(Kind, &str, &str, Needs); 45] = [
     (Kind::Swapped, "swapped", "identity", Needs::Nothing),
     (Kind::Drain, "drain", "membership", Needs::Nothing),
     (Kind::MoveShard, "move-shard", "membership", Needs::Nothing),
+    (Kind::MovePartition, "move-partition", "membership", Needs::Nothing),
     (Kind::PartKill, "part-kill", "mix", Needs::Lab),
 ];
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use quipu_client::{Admin, NodeChange, NodeId, ShardId};
+use quipu_client::{Admin, NodeChange, NodeId, ShardDescription, ShardId};
 use quipu_testkit::until;
 
 use super::{Fault, Hit, World};
@@ -96,4 +96,67 @@ impl Fault for MoveShard {
     fn heal<'a>(&'a mut self, _world: &'a mut World<'_>) -> BoxFuture<'a, Result<()>> {
         std::future::ready(Ok(())).boxed()
     }
+}
+
+/// A partition goes to another shard, by chance; every third time it is called back.
+#[derive(Debug, Default)]
+pub(super) struct MovePartition {
+    called_back: Option<(String, u32)>,
+}
+
+impl Fault for MovePartition {
+    fn start<'a>(&'a mut self, world: &'a mut World<'_>) -> BoxFuture<'a, Result<Hit>> {
+        async move {
+            let admin = admin(world).await?;
+            let topics = admin.list_topics().await?;
+            let partitions: Vec<_> = topics
+                .iter()
+                .flat_map(|topic| topic.partitions.iter().map(move |it| (topic, it)))
+                .collect();
+            ensure!(!partitions.is_empty(), "no topic has partitions");
+            let (topic, partition) = partitions[draw(world, partitions.len())?];
+            let cluster = admin.describe_cluster().await?;
+            let fits = |shard: &&ShardDescription| {
+                shard.shard != 0
+                    && shard.shard != partition.shard
+                    && u32::try_from(shard.replicas.len()).is_ok_and(|it| it == topic.replication)
+            };
+            let shards: Vec<_> = cluster.shards.iter().filter(fits).collect();
+            ensure!(!shards.is_empty(), "no other shard has as many replicas");
+            let to = shards[draw(world, shards.len())?].shard;
+            let wanted = [(partition.index, ShardId::new(to))].into();
+            admin.move_partitions(&topic.name, &wanted).await?;
+            if draw(world, 3)? == 0 {
+                self.called_back = Some((topic.name.clone(), partition.index));
+            }
+            let nodes = [partition.leader].into_iter().flatten().collect::<Vec<u64>>();
+            let (name, index, from) = (&topic.name, partition.index, partition.shard);
+            let words = format!("partition {index} of {name} moves from shard {from} to {to}");
+            Ok(Hit::hindered(&nodes, true, words))
+        }
+        .boxed()
+    }
+
+    fn heal<'a>(&'a mut self, world: &'a mut World<'_>) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let Some((name, index)) = self.called_back.take() else { return Ok(()) };
+            let told = async {
+                let admin = admin(world).await?;
+                let topic = admin.describe_topic(&name).await?;
+                let mut partitions = topic.partitions.into_iter();
+                let found = partitions.find(|it| it.index == index).context("it was there")?;
+                let home = [(index, ShardId::new(found.shard))].into();
+                anyhow::Ok(admin.move_partitions(&name, &home).await.map(drop)?)
+            };
+            if let Err(error) = told.await {
+                crate::say::say(&format!("partition {index} of {name} moves on: {error:#}"));
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+fn draw(world: &mut World<'_>, count: usize) -> Result<usize> {
+    Ok(usize::try_from(world.rng.below(u64::try_from(count)?))?)
 }
