@@ -128,9 +128,14 @@ async fn what_is_declared_otherwise_is_changed_and_what_is_not_named_stays() -> 
     ensure!(refused.code == Some(1), "{refused:?}");
     let reason = refused.json()?["refused"][0]["reason"].to_string();
     ensure!(reason.contains("QP1206") && reason.contains("cannot have fewer"), "{reason}");
-    let replicas = FILE.replace("partitions: 6", "replication: 1");
+    let replicas = FILE.replace("partitions: 6", "replication: 9");
     let refused = bench.apply(&replicas, &["--yes"]).await?;
-    ensure!(refused.json()?["refused"][0]["name"] == "fees", "{refused:?}");
+    let reason = refused.json()?["refused"][0]["reason"].to_string();
+    ensure!(reason.contains("replication 9 does not fit"), "{reason}");
+    let replicas = grown.replace("partitions: 8", "replication: 1");
+    let applied = bench.apply(&replicas, &["--yes"]).await?.good()?;
+    ensure!(results(&applied)? == ["change topic fees done"], "{applied:?}");
+    ensure!(bench.admin.describe_topic("fees").await?.replication == 1, "it is wanted now");
     let setting = grown.replace("retention-time: 60d", "retention-tme: 60d");
     let refused = bench.apply(&setting, &["--yes"]).await?;
     let reason = refused.json()?["refused"][0]["reason"].to_string();

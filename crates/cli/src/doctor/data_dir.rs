@@ -1,6 +1,6 @@
 //! `quipu doctor --dir`: what lies in a stopped node's directory. Nothing in it is changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use quipu_disk::Disk;
 use quipu_server::inspect::IdentityError;
@@ -111,17 +111,8 @@ fn journal(disk: &dyn Disk, dir: &Path, found: &mut Vec<Finding>) {
 }
 
 fn partitions(disk: &dyn Disk, dir: &Path, found: &mut Vec<Finding>) {
-    let logs = match disk.read_dir(dir) {
-        Ok(logs) => logs,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => {
-            found.push(unreadable(dir, &error.to_string()));
-            return;
-        }
-    };
     let (mut segments, mut bytes, mut count) = (0, 0, 0);
-    for log in logs.iter().filter(|log| log.is_dir) {
-        let path = dir.join(&log.name);
+    for path in logs(disk, dir, found) {
         let report = match quipu_segment::inspect(disk, &path) {
             Ok(report) => report,
             Err(error) => {
@@ -154,6 +145,28 @@ fn partitions(disk: &dyn Disk, dir: &Path, found: &mut Vec<Finding>) {
         }
     }
     output::note(&format!("partitions: {count} with {segments} segments, {bytes} bytes"));
+}
+
+/// The directories of partitions: those that took the place of others, or moved here, lie deeper.
+fn logs(disk: &dyn Disk, dir: &Path, found: &mut Vec<Finding>) -> Vec<PathBuf> {
+    let entries = match disk.read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            found.push(unreadable(dir, &error.to_string()));
+            return Vec::new();
+        }
+    };
+    let mut logs = Vec::new();
+    for entry in entries.into_iter().filter(|entry| entry.is_dir) {
+        let path = dir.join(&entry.name);
+        if entry.name.starts_with("generation-") {
+            logs.extend(self::logs(disk, &path, found));
+        } else {
+            logs.push(path);
+        }
+    }
+    logs
 }
 
 fn unreadable(path: &Path, why: &str) -> Finding {
