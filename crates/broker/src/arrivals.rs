@@ -38,16 +38,17 @@ pub(crate) async fn run(broker: Broker, shard: Shard) {
     let mut standing = [shard.group().status()];
     let mut under_way = BTreeSet::new();
     let mut bringing = Bringing::new();
+    let mut last: Option<PartitionId> = None;
     loop {
         standing[0].borrow_and_update();
         let image = Arc::clone(&images.borrow_and_update());
         if shard.is_ready_leader() {
-            let arriving = image.arriving_at(shard.id());
             let free = AT_ONCE.saturating_sub(under_way.len());
-            let next: Vec<_> =
-                arriving.filter(|(id, _)| !under_way.contains(id)).take(free).collect();
+            let waiting = image.arriving_at(shard.id()).filter(|(id, _)| !under_way.contains(id));
+            let next: Vec<_> = in_turn(waiting, last).take(free).collect();
             for (partition, moving) in next {
                 under_way.insert(partition);
+                last = Some(partition);
                 bringing.push(bring(broker.clone(), shard.clone(), partition, moving));
             }
         } else {
@@ -64,7 +65,6 @@ pub(crate) async fn run(broker: Broker, shard: Shard) {
                 under_way.remove(&partition);
                 if let Err(why) = brought {
                     tracing::info!(shard = %shard.id(), %partition, %why, "does not move yet");
-                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }
@@ -77,5 +77,41 @@ fn bring(
     partition: PartitionId,
     moving: PartitionMove,
 ) -> BoxFuture<'static, (PartitionId, Result<(), Unmoved>)> {
-    Box::pin(async move { (partition, bring::bring(&broker, &shard, partition, moving).await) })
+    Box::pin(async move {
+        let brought = bring::bring(&broker, &shard, partition, moving).await;
+        if brought.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        (partition, brought)
+    })
+}
+
+/// Those behind the last one first: one that cannot move does not keep the others waiting.
+fn in_turn<T>(
+    waiting: impl Iterator<Item = (PartitionId, T)>,
+    last: Option<PartitionId>,
+) -> impl Iterator<Item = (PartitionId, T)> {
+    let (before, behind): (Vec<_>, Vec<_>) =
+        waiting.partition(|(partition, _)| last.is_some_and(|last| *partition <= last));
+    behind.into_iter().chain(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use quipu_types::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_has_a_turn() {
+        let id = |index| PartitionId::new(TopicId::from_bytes([1; 16]), PartitionIndex::new(index));
+        let turn = |last: Option<u32>| -> Vec<u32> {
+            let waiting = [0, 1, 2].map(|index| (id(index), ()));
+            let turn = in_turn(waiting.into_iter(), last.map(id));
+            turn.map(|(partition, ())| partition.index.get()).collect()
+        };
+        assert_eq!(turn(None), [0, 1, 2]);
+        assert_eq!(turn(Some(1)), [2, 0, 1]);
+        assert_eq!(turn(Some(2)), [0, 1, 2]);
+    }
 }

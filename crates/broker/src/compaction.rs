@@ -35,7 +35,10 @@ async fn pass(broker: &Broker, shard: &Shard, now: TimestampMs) {
     let image = broker.image();
     let compacted = image
         .partitions_of(shard.id())
-        .filter(|(_, topic)| topic.config.cleanup.is_compacted())
+        // What is copied must not lose a tombstone whose older record was copied before.
+        .filter(|(id, topic)| {
+            topic.config.cleanup.is_compacted() && !topic.moves.contains_key(&id.index)
+        })
         .filter_map(|(partition, topic)| Some((shard.partition(partition)?, topic)));
     for (handle, topic) in compacted {
         let rule = rule(&topic.config, now);

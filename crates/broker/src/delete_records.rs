@@ -238,7 +238,6 @@ impl Broker {
         let confirmed = shard.group().ensure_linearizable(deadline).await;
         confirmed.map_err(ListOffsetsError::Unconfirmed)?;
         // Looked up only now: one that has moved on meanwhile is shown no more.
-        let handle = shard.partition(partition).ok_or(RouteError::NotReady)?;
-        Ok(handle.progress())
+        Ok(route.find(&shard)?.progress())
     }
 }

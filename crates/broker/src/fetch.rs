@@ -134,8 +134,7 @@ impl Broker {
     fn open(&self, known: &Known, at: &FetchPosition) -> Position<PartitionHandle> {
         let opened = known.route(at.topic, at.partition).and_then(|route| {
             let shard = self.led_shard(route.shard)?;
-            let handle = shard.partition(route.partition).ok_or(RouteError::NotReady)?;
-            Ok((route.shard, handle))
+            Ok((route.shard, route.find(&shard)?))
         });
         Position {
             topic: at.topic,

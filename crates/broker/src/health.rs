@@ -221,6 +221,7 @@ impl Broker {
             nodes_down: survey.down.len(),
             topics: image.topics.len(),
             partitions: survey.shards.values().map(|shard| shard.partitions).sum(),
+            partitions_moving: image.partitions_moving(),
             shards_led: shards.iter().filter(|shard| shard.is_ready_leader()).count(),
             shards_open: shards.len(),
             is_storage_full: survey.full.is_some(),

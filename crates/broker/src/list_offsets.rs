@@ -174,7 +174,7 @@ impl Broker {
     ) -> Result<FoundOffset, ListOffsetsError> {
         let route = known.route(query.topic, query.partition)?;
         let shard = self.led_shard(route.shard)?;
-        let handle = shard.partition(route.partition).ok_or(RouteError::NotReady)?;
+        let handle = route.find(&shard)?;
         let at = |offset| FoundOffset { offset: Some(offset), timestamp: None };
         match query.at {
             OffsetSpec::Earliest => Ok(at(handle.progress().log_start())),

@@ -22,9 +22,12 @@ const UNDER_REPLICATED: &str = "quipu_cluster_under_replicated_partitions";
 const NODES_DOWN: &str = "quipu_cluster_nodes_down";
 const TOPICS: &str = "quipu_cluster_topics";
 const PARTITIONS: &str = "quipu_cluster_partitions";
+const PARTITIONS_MOVING: &str = "quipu_cluster_partitions_moving";
 const SHARDS_LED: &str = "quipu_node_shards_led";
 const SHARDS_OPEN: &str = "quipu_node_shards_open";
 const STORAGE_FULL: &str = "quipu_node_storage_full";
+const MOVES: &str = "quipu_node_partition_moves_total";
+const MOVED_BYTES: &str = "quipu_node_partition_moved_bytes_total";
 const SCRUBS: &str = "quipu_node_scrubs_total";
 const PANICS: &str = "quipu_request_panics_total";
 
@@ -53,6 +56,8 @@ pub fn describe() {
         Unit::Bytes,
         "Bytes deleted by retention, by reason: age, size."
     );
+    describe_counter!(MOVES, Unit::Count, "Partitions brought to shards that this node led.");
+    describe_counter!(MOVED_BYTES, Unit::Bytes, "Bytes of batches brought with them.");
     describe_counter!(SCRUBS, Unit::Count, "Passes over everything stored, to find damage.");
     describe_gauge!(LEADERLESS, Unit::Count, "Partitions without a leader, as this node sees it.");
     describe_gauge!(
@@ -63,6 +68,7 @@ pub fn describe() {
     describe_gauge!(NODES_DOWN, Unit::Count, "Nodes that do not answer this one.");
     describe_gauge!(TOPICS, Unit::Count, "Topics.");
     describe_gauge!(PARTITIONS, Unit::Count, "Partitions.");
+    describe_gauge!(PARTITIONS_MOVING, Unit::Count, "Partitions on their way to another shard.");
     describe_gauge!(SHARDS_LED, Unit::Count, "Shards this node leads.");
     describe_gauge!(SHARDS_OPEN, Unit::Count, "Shards this node has a replica of.");
     describe_gauge!(
@@ -84,6 +90,16 @@ pub fn request(api: &'static str, error: Option<ErrorCode>, took: Duration) {
 /// Counts a pass over everything stored.
 pub(crate) fn scrubbed() {
     counter!(SCRUBS).increment(1);
+}
+
+/// Counts a partition that has arrived.
+pub(crate) fn partition_moved() {
+    counter!(MOVES).increment(1);
+}
+
+/// Counts what was brought with partitions that move.
+pub(crate) fn moved(bytes: usize) {
+    counter!(MOVED_BYTES).increment(u64::try_from(bytes).unwrap_or(u64::MAX));
 }
 
 /// Counts a request that panicked.
@@ -229,6 +245,7 @@ pub(crate) struct Census {
     pub(crate) nodes_down: usize,
     pub(crate) topics: usize,
     pub(crate) partitions: usize,
+    pub(crate) partitions_moving: usize,
     pub(crate) shards_led: usize,
     pub(crate) shards_open: usize,
     pub(crate) is_storage_full: bool,
@@ -243,6 +260,7 @@ impl Census {
             (NODES_DOWN, self.nodes_down),
             (TOPICS, self.topics),
             (PARTITIONS, self.partitions),
+            (PARTITIONS_MOVING, self.partitions_moving),
             (SHARDS_LED, self.shards_led),
             (SHARDS_OPEN, self.shards_open),
             (STORAGE_FULL, usize::from(self.is_storage_full)),

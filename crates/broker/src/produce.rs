@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use quipu_metadata::TopicRecord;
 use quipu_runtime::Deadline;
-use quipu_shard::{AppendError, AppendRequest, Permit};
+use quipu_shard::{AppendError, AppendRequest, Permit, Shard};
 use quipu_types::record::ValidatedBatch;
-use quipu_types::{Acks, PartitionId, PartitionIndex, ShardId, TimestampMs, TopicId};
+use quipu_types::{Acks, MoveId, PartitionId, PartitionIndex, ShardId, TimestampMs, TopicId};
 
 use crate::Broker;
 use crate::error::RouteError;
 use crate::freshness::Known;
+use crate::route::Route;
 
 pub use error::ProduceError;
 pub use future::{ProduceFuture, Produced};
@@ -58,6 +59,7 @@ struct Checked {
     topic: Arc<TopicRecord>,
     partition: PartitionId,
     shard: ShardId,
+    arrived_by: Option<MoveId>,
     batch: ValidatedBatch,
 }
 
@@ -135,7 +137,17 @@ impl Broker {
         }
         let now = TimestampMs::new(self.inner.clock.wall_ms());
         let batch = check::batch(entry.batch, &route.topic.config, acks, now)?;
-        Ok(Checked { topic: route.topic, partition: route.partition, shard: route.shard, batch })
+        let Route { topic, partition, shard, arrived_by } = route;
+        Ok(Checked { topic, partition, shard, arrived_by, batch })
+    }
+
+    /// How many replicas must have a batch. While a topic gets more of them, its partitions are on
+    /// shards with fewer: as many may be away there as before.
+    fn min_insync(&self, topic: &TopicRecord, shard: &Shard) -> u8 {
+        let image = self.image();
+        let has = image.shards.get(&shard.id()).map_or(topic.replication, |record| record.class);
+        let missing = topic.replication.saturating_sub(has);
+        topic.config.min_insync.saturating_sub(missing).max(1)
     }
 
     fn append(
@@ -145,16 +157,20 @@ impl Broker {
         deadline: Deadline,
         permit: Option<Permit>,
     ) -> ProduceFuture {
-        let Checked { topic, partition, shard, batch } = checked;
+        let Checked { topic, partition, shard, arrived_by, batch } = checked;
         let Some(shard) = self.inner.shards.get(shard) else {
             let leader = self.leader_elsewhere(shard);
             return ProduceFuture::refused(RouteError::NotLeader { leader }.into());
         };
+        if shard.tenure(partition).is_some_and(|tenure| tenure.arrived_by != arrived_by) {
+            return ProduceFuture::refused(RouteError::NotReady.into());
+        }
         let counted = self.inner.metrics.topic(&topic).appending(&batch);
-        // While a topic gets more replicas, its partitions are on shards with fewer.
-        let image = self.image();
-        let most = image.shards.get(&shard.id()).map_or(u8::MAX, |record| record.class);
-        let min_insync = topic.config.min_insync.min(most);
+        let min_insync = self.min_insync(&topic, &shard);
+        // What a leader alone has of a partition that is about to be sealed may not stay.
+        let is_moving = topic.moves.contains_key(&partition.index);
+        let (acks, min_insync) =
+            if is_moving && acks == Acks::Leader { (Acks::Quorum, 1) } else { (acks, min_insync) };
         let request = AppendRequest { partition, batch, acks, min_insync, deadline };
         ProduceFuture::waiting(shard.append_admitted(request, permit), counted)
     }

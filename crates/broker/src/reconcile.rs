@@ -1,8 +1,8 @@
 //! The partitions of the shards this node leads: as the image says, no more, no less.
 //!
-//! Opening is harmless, should the image be behind. Closing removes data, and going on with what was
-//! to move could be wrong: before either, the metadata group itself confirms that the topic is gone
-//! or the move called off.
+//! The image may be behind: a partition that has moved on would begin again, empty; closing removes
+//! data; going on with what is to move could be wrong. Before any of it, the metadata group itself
+//! confirms what is so, and only the leader proposes it: nothing is forwarded, to come late.
 
 mod plan;
 
@@ -77,7 +77,7 @@ pub(crate) async fn carry_out(
         while under_way.len() < COMMANDS_MAX && commands.peek().is_some() && failures == 0 {
             let Some(command) = commands.next() else { break };
             under_way.push(async move {
-                let outcome = shard.control(command.clone(), deadline).await;
+                let outcome = shard.control_as_leader(command.clone(), deadline).await;
                 (command, outcome)
             });
         }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use quipu_consensus::Role;
 use quipu_metadata::{Image, TopicRecord};
+use quipu_partition::PartitionHandle;
 use quipu_runtime::Deadline;
 use quipu_shard::Shard;
-use quipu_types::{NodeId, PartitionId, PartitionIndex, ShardId, TopicId};
+use quipu_types::{MoveId, NodeId, PartitionId, PartitionIndex, ShardId, TopicId};
 
 use crate::Broker;
 use crate::error::RouteError;
@@ -19,6 +20,19 @@ pub(crate) struct Route {
     pub(crate) topic: Arc<TopicRecord>,
     pub(crate) partition: PartitionId,
     pub(crate) shard: ShardId,
+    /// The life of it that counts: the move that brought it to the shard, or none.
+    pub(crate) arrived_by: Option<MoveId>,
+}
+
+impl Route {
+    /// The partition in a shard that is to serve it. What an earlier move left there, or what a
+    /// later one brings, is not it.
+    pub(crate) fn find(&self, shard: &Shard) -> Result<PartitionHandle, RouteError> {
+        let hosted = shard.hosted_partition(self.partition).filter(|hosted| {
+            hosted.tenure.is_open() && hosted.tenure.arrived_by == self.arrived_by
+        });
+        hosted.map(|hosted| hosted.handle).ok_or(RouteError::NotReady)
+    }
 }
 
 impl Known {
@@ -36,7 +50,10 @@ impl Known {
         let record = self.image.topic_by_id(&topic).ok_or_else(|| self.missing(topic))?;
         let partition = PartitionId::new(topic, index);
         match shard_of(record, index) {
-            Ok(shard) => Ok(Route { topic: Arc::clone(record), partition, shard }),
+            Ok(shard) => {
+                let arrived_by = record.arrived.get(&index).copied();
+                Ok(Route { topic: Arc::clone(record), partition, shard, arrived_by })
+            }
             // It may have been added a moment ago.
             Err(RouteError::UnknownPartition { .. }) if !self.is_confirmed => {
                 Err(RouteError::MetadataUnavailable)

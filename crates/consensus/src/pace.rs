@@ -28,6 +28,22 @@ impl Pace {
         }
     }
 
+    /// As [`Self::admit`], unless the wait would be longer than `wait_max`: then false, at once.
+    pub(crate) async fn admit_within(
+        &self,
+        clock: &Clock,
+        bytes: usize,
+        wait_max: Duration,
+    ) -> bool {
+        let now = clock.monotonic();
+        let next = *self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.saturating_sub(now) > wait_max {
+            return false;
+        }
+        self.admit(clock, bytes).await;
+        true
+    }
+
     /// When these bytes may go; what comes next goes after them.
     fn book(&self, now: Duration, bytes: usize) -> Duration {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -53,5 +69,14 @@ mod tests {
         assert_eq!(pace.book(at(200), 1), at(1_500), "behind both");
         assert_eq!(pace.book(at(60_000), 2_000), at(60_000));
         assert_eq!(pace.book(at(60_000), 1), at(62_000), "a pause is no credit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_would_wait_too_long_is_told_so_and_takes_nothing() {
+        let (pace, clock) = (Pace::new(1_000), Clock::fixed(0));
+        let most = Duration::from_secs(5);
+        assert!(pace.admit_within(&clock, 6_000, most).await, "it goes at once");
+        assert!(!pace.admit_within(&clock, 1, most).await, "in six seconds");
+        assert_eq!(*pace.next.lock().unwrap(), Duration::from_secs(6), "nothing was taken");
     }
 }

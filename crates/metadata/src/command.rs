@@ -279,8 +279,10 @@ pub enum Outcome {
     ShardSettled(ShardRecord),
     /// The plan stands.
     MovesPlanned,
-    /// The topic as it is now; its partitions move, or have arrived.
+    /// The topic as it is now; its partitions move.
     PartitionsMoving(TopicRecord),
+    /// The partition's shard is the other one.
+    PartitionArrived,
     /// The cluster is finalized at the level.
     LevelFinalized {
         /// What it was at before.

@@ -273,10 +273,10 @@ impl Metadata {
         partition: PartitionId,
         by: MoveId,
         deadline: Deadline,
-    ) -> Result<TopicRecord, MetadataError> {
+    ) -> Result<(), MetadataError> {
         let PartitionId { topic, index: partition } = partition;
         let command = Command::FinishPartitionMove { topic, partition, by };
-        moving(self.propose(command, deadline).await?)
+        self.propose(command, deadline).await.map(drop)
     }
 
     /// Gives a topic another number of replicas; returns it as it is then. Its partitions are on
@@ -432,6 +432,7 @@ impl Metadata {
             | Outcome::ShardSettled(_)
             | Outcome::MovesPlanned
             | Outcome::PartitionsMoving(_)
+            | Outcome::PartitionArrived
             | Outcome::LevelFinalized { .. } => Err(unexpected()),
         }
     }

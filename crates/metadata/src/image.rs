@@ -48,7 +48,7 @@ pub struct Image {
     /// Partitions by shard; every shard has an entry.
     hosted: BTreeMap<ShardId, Arc<SortedMap<PartitionId, ()>>>,
     /// Partitions that move to a shard, with their moves.
-    arriving: BTreeMap<ShardId, BTreeMap<PartitionId, PartitionMove>>,
+    arriving: BTreeMap<ShardId, Arc<BTreeMap<PartitionId, PartitionMove>>>,
 }
 
 /// A registered node.
@@ -267,14 +267,16 @@ impl Image {
         &self,
         shard: ShardId,
     ) -> impl Iterator<Item = (PartitionId, PartitionMove)> + '_ {
-        let arriving = self.arriving.get(&shard).into_iter().flatten();
-        arriving.map(|(partition, moving)| (*partition, *moving))
+        let arriving = self.arriving.get(&shard).into_iter();
+        arriving
+            .flat_map(|arriving| arriving.iter())
+            .map(|(partition, moving)| (*partition, *moving))
     }
 
     /// How many partitions are on their way.
     #[must_use]
     pub fn partitions_moving(&self) -> usize {
-        self.arriving.values().map(BTreeMap::len).sum()
+        self.arriving.values().map(|arriving| arriving.len()).sum()
     }
 
     /// The move that a partition is on.
@@ -369,7 +371,7 @@ impl Image {
             }
         }
         for (partition, moving) in topic.moving() {
-            self.arriving.entry(moving.to).or_default().insert(partition, moving);
+            Arc::make_mut(self.arriving.entry(moving.to).or_default()).insert(partition, moving);
         }
         for (partition, shard) in topic.placed() {
             let hosted = self.hosted.entry(shard).or_default();
@@ -401,7 +403,7 @@ impl Image {
     fn forget_moves(&mut self, topic: &TopicRecord) {
         for (partition, moving) in topic.moving() {
             if let Some(arriving) = self.arriving.get_mut(&moving.to) {
-                arriving.remove(&partition);
+                Arc::make_mut(arriving).remove(&partition);
                 if arriving.is_empty() {
                     self.arriving.remove(&moving.to);
                 }

@@ -25,6 +25,7 @@ use crate::queue::{Full, Queue};
 use crate::replication::{GroupReplication, Replication, Standing};
 use crate::state_machine::{ShardStateMachine, StateMachineEnv, StateMachineOpenError};
 use crate::table::{Debt, Hosted, PartitionTable};
+use crate::tenure::Tenure;
 
 /// A permit counts in units of this many bytes.
 const PERMIT_UNIT: usize = 1 << 10;
@@ -316,6 +317,22 @@ impl Shard {
             let consensus = &self.inner.replication.consensus;
             return control_at(consensus, place, command, &self.inner.clock, deadline).await;
         }
+        self.control_as_leader(command, deadline).await
+    }
+
+    /// As [`Self::control`], but a replica that does not lead refuses: a command that was decided
+    /// here takes no effect under another leader, later.
+    ///
+    /// # Errors
+    /// [`ControlError`]: its `effect` says whether the command may have been applied.
+    pub async fn control_as_leader(
+        &self,
+        command: PartitionControl,
+        deadline: Deadline,
+    ) -> Result<ControlOutcome, ControlError> {
+        if let Standing::Follower { leader } = self.inner.replication.standing() {
+            return Err(ControlError::NotLeader { leader });
+        }
         let (answer, answered) = oneshot::channel();
         self.push_control(Command::Control(command), Answer::Control(answer))?;
         self.answered(answered, deadline).await
@@ -421,6 +438,12 @@ impl Shard {
     #[must_use]
     pub fn hosted(&self) -> BTreeMap<PartitionId, Hosted> {
         self.inner.table.hosted()
+    }
+
+    /// How a hosted partition came here, and whether it stays.
+    #[must_use]
+    pub fn tenure(&self, partition: PartitionId) -> Option<Tenure> {
+        self.inner.table.tenure(partition)
     }
 
     /// A hosted partition, on the move or not.

@@ -16,7 +16,7 @@ use quipu_types::{MoveId, PartitionId, ReplicaId, ShardId};
 
 use crate::row::{InvalidRow, PartitionRow, ShardRow};
 use crate::snapshot;
-use crate::state_machine::generation_root;
+use crate::state_machine::{generation_root, remove_empty};
 use crate::tenure::Tenure;
 
 /// The note while data is taken away. No replica has this id.
@@ -130,7 +130,7 @@ impl Residence {
         }
         batch.delete(&Key::ShardCheckpoint(shard));
         batch.delete(&Key::ShardReplica(shard));
-        self.remove_dirs(&dirs)?;
+        self.remove_dirs(shard, &dirs)?;
         snapshot::clear_stages(&*self.partitions.disk, &self.snapshot_dir, shard)?;
         quipu_failpoint::hit("shard.evict.dirs-removed");
         self.kv.write(batch)?;
@@ -158,11 +158,15 @@ impl Residence {
         }
     }
 
-    fn remove_dirs(&self, dirs: &[(PartitionId, u32)]) -> Result<(), ResidenceError> {
+    fn remove_dirs(
+        &self,
+        shard: ShardId,
+        dirs: &[(PartitionId, u32)],
+    ) -> Result<(), ResidenceError> {
         let (disk, root) = (&self.partitions.disk, &self.partitions.root_dir);
         let mut parents = std::collections::BTreeSet::new();
         for (partition, generation) in dirs {
-            let parent = generation_root(root, *generation);
+            let parent = generation_root(root, shard, *generation);
             let dir = parent.join(partition.to_string());
             if disk.exists(&dir) {
                 disk.remove_dir_all(&dir)?;
@@ -171,6 +175,7 @@ impl Residence {
         }
         for parent in parents {
             disk.sync_dir(&parent)?;
+            remove_empty(&**disk, root, &parent)?;
         }
         Ok(())
     }

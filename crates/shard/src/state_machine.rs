@@ -5,6 +5,7 @@
 //! never shows in an outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use quipu_consensus::{
     AppliedState, Payload, Reply, SnapshotReceiver, SnapshotSource, StateMachine, StateMachineError,
 };
 use quipu_coordinator::{Groups, RowKey};
+use quipu_disk::Disk;
 use quipu_kv::{Key, KeyPrefix, Store};
 use quipu_partition::{Partition, PartitionCheckpoint, PartitionEnv, SegmentConfig};
 use quipu_types::{EntryId, LogIndex, MoveId, PartitionId, ShardId, TimestampMs};
@@ -224,7 +226,7 @@ impl ShardStateMachine {
 
     fn partition_env(&self, generation: u32, config: PartitionConfig) -> PartitionEnv {
         let mut env = self.env.partitions.clone();
-        env.root_dir = generation_root(&env.root_dir, generation);
+        env.root_dir = generation_root(&env.root_dir, self.shard, generation);
         env.segment = segment_config(env.segment, config);
         env
     }
@@ -438,12 +440,25 @@ fn segment_config(node: SegmentConfig, config: PartitionConfig) -> SegmentConfig
 }
 
 /// Partitions of generation 0 lie where everybody expects them; one that replaces a directory the
-/// durable checkpoint still needs lies beside.
-pub(crate) fn generation_root(root: &Path, generation: u32) -> PathBuf {
+/// durable checkpoint still needs lies beside. One that moved here lies in the shard's own folder:
+/// another shard of the node may still have the directory it comes from, or is to go to.
+pub(crate) fn generation_root(root: &Path, shard: ShardId, generation: u32) -> PathBuf {
     match generation {
         0 => root.to_path_buf(),
+        generation if Tenure::is_moved(generation) => {
+            root.join(format!("generation-{generation}-of-shard-{shard}"))
+        }
         generation => root.join(format!("generation-{generation}")),
     }
+}
+
+/// Removes the folder of a generation once it is empty.
+pub(crate) fn remove_empty(disk: &dyn Disk, root: &Path, parent: &Path) -> io::Result<()> {
+    if parent != root && disk.read_dir(parent)?.is_empty() {
+        disk.remove_dir_all(parent)?;
+        disk.sync_dir(root)?;
+    }
+    Ok(())
 }
 
 /// An error that ends the process: what was done, to what, and why it failed.

@@ -62,6 +62,11 @@ impl PartitionTable {
         self.read().get(&partition).cloned()
     }
 
+    /// How a hosted partition came here, and whether it stays.
+    pub(crate) fn tenure(&self, partition: PartitionId) -> Option<Tenure> {
+        self.read().get(&partition).map(|row| row.tenure)
+    }
+
     fn open<T>(&self, partition: PartitionId, look: impl FnOnce(&Hosted) -> T) -> Option<T> {
         self.read().get(&partition).filter(|row| row.tenure.is_open()).map(look)
     }

@@ -79,7 +79,12 @@ impl Tenure {
         }
     }
 
-    /// The first of its directories: another shard of the same node may still have its own.
+    /// Whether a directory is that of a partition that moved here.
+    pub(crate) const fn is_moved(generation: u32) -> bool {
+        generation >= MOVED
+    }
+
+    /// The first of its directories.
     #[must_use]
     pub fn first_generation(arrived_by: Option<MoveId>) -> u32 {
         let Some(by) = arrived_by else { return 0 };
@@ -177,6 +182,6 @@ mod tests {
         let first = Tenure::first_generation(Some(OLD));
         let next = Tenure::first_generation(Some(MoveId::new(8)));
         assert_eq!(next - first, GENERATIONS_PER_MOVE);
-        assert!(first >= MOVED);
+        assert!(Tenure::is_moved(first) && !Tenure::is_moved(0));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 
 use anyhow::{Context, Result, ensure};
-use quipu_client::{ShardId, TopicDescription};
+use quipu_client::{NewRecord, NewTopic, ShardId, TopicDescription};
 use quipu_testkit::{failpoints, until};
 use quipu_types::{Effect, ErrorCode};
 
@@ -62,6 +62,7 @@ async fn partitions_move_between_shards_and_back() -> Result<()> {
         let topic = field.partitions_are_there().await?;
         ensure!(shards(&topic) == *to, "{topic:?}");
     }
+    what_was_emptied_moves_too(&field, (home[0], away[0])).await?;
     let code = |refused: quipu_client::Result<TopicDescription>| {
         refused.err().map(|error| (error.code(), error.effect()))
     };
@@ -82,6 +83,29 @@ async fn partitions_move_between_shards_and_back() -> Result<()> {
         .await?;
     }
     field.end().await
+}
+
+/// Nothing is left to copy, and offsets go on.
+async fn what_was_emptied_moves_too(field: &Field, shards: (u32, u32)) -> Result<()> {
+    const EMPTIED: &str = "emptied";
+    let admin = field.admin();
+    let topic = admin.create_topic(NewTopic::new(EMPTIED)).await?;
+    for number in 0..5 {
+        field.client.publish(NewRecord::new(EMPTIED, format!("{number}"))).await?;
+    }
+    ensure!(admin.delete_records(EMPTIED, 0, None).await? == 5, "all of it goes");
+    let to = if topic.partitions[0].shard == shards.0 { shards.1 } else { shards.0 };
+    admin.move_partitions(EMPTIED, &BTreeMap::from([(0, ShardId::new(to))])).await?;
+    until("the partition to arrive", MOVE_WAIT, async || {
+        let topic = admin.describe_topic(EMPTIED).await?;
+        ensure!(topic.partitions[0].shard == to, "{topic:?}");
+        Ok(())
+    })
+    .await?;
+    let published = field.client.publish(NewRecord::new(EMPTIED, "5")).await?;
+    ensure!(published.offset == Some(5), "{published:?}");
+    admin.delete_topic(EMPTIED).await?;
+    Ok(())
 }
 
 /// Directories of partitions, wherever they lie.

@@ -12,7 +12,7 @@ use quipu_types::{LeaderEpoch, NodeId, Offset, PartitionId, ShardId};
 
 use super::piece::{self, Piece};
 use crate::reconcile;
-use crate::{Broker, calls};
+use crate::{Broker, calls, metrics};
 
 /// How long one step may take.
 const STEP_WAIT: Duration = Duration::from_secs(10);
@@ -78,16 +78,22 @@ pub(super) async fn bring(
     let (source, next) = (None, Offset::ZERO);
     let mut own = Bringing { broker, shard, partition, moving, from, source, next };
     own.receive(false).await?;
-    if own.is_receiving() {
-        // Nobody remembers whose copy the first part is.
-        own.receive(own.must_have_one_source()).await?;
+    if own.stage() == Some(Stage::Receiving) {
         own.next = own.has_come_to();
+        if own.must_have_one_source() && own.next > Offset::ZERO {
+            // Nobody remembers whose copy the first part is.
+            own.receive(true).await?;
+            own.next = Offset::ZERO;
+        }
         while own.copy().await? {}
         let sealed = own.seal().await?;
         own.copy_to(sealed.end).await?;
         own.adopt(sealed).await?;
     }
-    own.finish().await
+    match own.stage() {
+        Some(Stage::Open) => own.finish().await,
+        Some(Stage::Receiving | Stage::Sealed(_)) | None => Err(Unmoved::Over),
+    }
 }
 
 impl Bringing<'_> {
@@ -101,9 +107,11 @@ impl Bringing<'_> {
         image.topic_by_id(&self.partition.topic).is_none_or(|topic| topic.was_compacted)
     }
 
-    fn is_receiving(&self) -> bool {
-        let hosted = self.shard.hosted_partition(self.partition);
-        hosted.is_some_and(|hosted| hosted.tenure.stage == Stage::Receiving)
+    /// How far what this move brings has come.
+    fn stage(&self) -> Option<Stage> {
+        let tenure = self.shard.tenure(self.partition);
+        let own = tenure.filter(|tenure| tenure.arrived_by == Some(self.moving.id));
+        own.map(|tenure| tenure.stage)
     }
 
     fn has_come_to(&self) -> Offset {
@@ -112,7 +120,7 @@ impl Bringing<'_> {
     }
 
     async fn control(&self, command: PartitionControl) -> Result<ControlOutcome, Unmoved> {
-        Ok(self.shard.control(command, self.deadline()).await?)
+        Ok(self.shard.control_as_leader(command, self.deadline()).await?)
     }
 
     async fn receive(&self, is_anew: bool) -> Result<(), Unmoved> {
@@ -128,7 +136,7 @@ impl Bringing<'_> {
         }
     }
 
-    /// Brings a piece over. False once it was the last, as far as is known.
+    /// Brings a piece over. False once it was the last, as far as was known when it was read.
     async fn copy(&mut self) -> Result<bool, Unmoved> {
         if self.broker.image().move_of(self.partition) != Some(self.moving) {
             return Err(Unmoved::Over);
@@ -136,10 +144,12 @@ impl Bringing<'_> {
         if self.broker.inner.storage.full().is_some() {
             return Err(Unmoved::DiskFull);
         }
-        let Piece { progress, batches, is_full } = self.ask().await?;
+        let Piece { progress, batches } = self.ask().await?;
+        let before = self.next;
         quipu_failpoint::hit("broker.move.import.before");
         let place = (self.partition, self.moving.id);
         let deadline = self.deadline();
+        let bytes = batches.iter().map(|batch| batch.bytes().len()).sum();
         let imports = batches
             .into_iter()
             .map(|batch| self.shard.import(place, progress.log_start(), batch, deadline));
@@ -147,19 +157,27 @@ impl Bringing<'_> {
             let ControlOutcome::Imported(progress) = outcome else { return Err(Unmoved::Over) };
             self.next = progress.high_watermark();
         }
-        Ok(is_full)
+        metrics::moved(bytes);
+        // What was let go of there is not waited for here.
+        self.next = self.next.max(progress.log_start());
+        let is_last = self.next >= progress.high_watermark();
+        if !is_last && self.next == before {
+            return Err(Unmoved::Rest { has: self.next, end: progress.high_watermark() });
+        }
+        Ok(!is_last)
     }
 
     /// Brings the rest over. The seal is known a moment before its leader shows what lies below.
     async fn copy_to(&mut self, end: Offset) -> Result<(), Unmoved> {
         let deadline = self.deadline();
         while self.next < end {
-            if !self.copy().await? && self.next < end {
-                if deadline.is_past(self.broker.clock()) {
-                    return Err(Unmoved::Rest { has: self.next, end });
-                }
-                tokio::time::sleep(REST_PAUSE).await;
+            if self.copy().await? || self.next >= end {
+                continue;
             }
+            if deadline.is_past(self.broker.clock()) {
+                return Err(Unmoved::Rest { has: self.next, end });
+            }
+            tokio::time::sleep(REST_PAUSE).await;
         }
         Ok(())
     }
@@ -214,6 +232,7 @@ impl Bringing<'_> {
         let deadline = self.deadline();
         metadata.finish_partition_move(self.partition, self.moving.id, deadline).await?;
         quipu_failpoint::hit("broker.move.finish.after");
+        metrics::partition_moved();
         let (partition, from, to) = (self.partition, self.from, self.moving.to);
         tracing::info!(%partition, %from, %to, "a partition has moved");
         Ok(())

@@ -1,7 +1,10 @@
 //! What one shard asks another for, to fill a partition that moves.
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quipu_runtime::run_blocking;
+use quipu_shard::Hosted;
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{Offset, PartitionId, Progress, ShardId};
 
@@ -9,7 +12,9 @@ use crate::Broker;
 use crate::calls::{self, PARTITION_BYTES};
 
 /// Bytes of a piece; one larger batch is a piece by itself.
-pub(super) const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 1 << 20;
+/// How long an answer may wait for its turn among what else is copied.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 const QUESTION_BYTES: usize = PARTITION_BYTES + 12;
 const ANSWER_BYTES: usize = 16;
 
@@ -20,8 +25,6 @@ pub(super) struct Piece {
     pub(super) progress: Progress,
     /// Whole batches, each checked.
     pub(super) batches: Vec<ValidatedBatch>,
-    /// Whether more was there than one piece holds.
-    pub(super) is_full: bool,
 }
 
 pub(super) fn encode_question(partition: PartitionId, shard: ShardId, from: Offset) -> Bytes {
@@ -55,13 +58,12 @@ pub(super) fn decode_answer(mut bytes: Bytes) -> Result<Piece, String> {
     }
     let head = bytes.split_to(ANSWER_BYTES);
     let progress = calls::decode_bounds(&head).ok_or("its answer contradicts itself")?;
-    let is_full = bytes.len() >= PIECE_BYTES / 2;
     let mut batches = Vec::new();
     while !bytes.is_empty() {
         let batch = ValidatedBatch::split_first(&mut bytes);
         batches.push(batch.map_err(|error| format!("a batch of its copy is damaged: {error}"))?);
     }
-    Ok(Piece { progress, batches, is_full })
+    Ok(Piece { progress, batches })
 }
 
 impl Broker {
@@ -72,7 +74,7 @@ impl Broker {
             decode_question(payload).ok_or("payload is not a question for a piece")?;
         let shard = self.led_shard(shard).map_err(|error| error.to_string())?;
         let hosted = shard.hosted_partition(partition);
-        let handle = hosted.ok_or("it does not host the partition")?.handle;
+        let Hosted { handle, tenure, .. } = hosted.ok_or("it does not host the partition")?;
         let progress = handle.progress();
         let from = from.max(progress.log_start());
         let until = progress.high_watermark();
@@ -83,8 +85,11 @@ impl Broker {
             error.to_string()
         })?;
         let answer = encode_answer(progress, &batches);
-        // It shares the node's rate with snapshots: live traffic has room.
-        self.inner.consensus.admit_bulk(answer.len()).await;
+        // It shares the node's rate with snapshots: live traffic has room. Of what is sealed the
+        // last part goes at once: it is shown to nobody until it has arrived.
+        if tenure.is_open() && !self.inner.consensus.admit_bulk(answer.len(), ROOM_WAIT).await {
+            return Err("it sends as much as it may at the moment".to_owned());
+        }
         Ok(answer)
     }
 }
@@ -104,7 +109,7 @@ mod tests {
         assert_eq!(decode_question(bytes.slice(1..)), None);
         let progress = Progress::new(Offset::new(4), Offset::new(9));
         let piece = decode_answer(encode_answer(progress, &[])).expect("decode");
-        assert_eq!((piece.progress, piece.batches.len(), piece.is_full), (progress, 0, false));
+        assert_eq!((piece.progress, piece.batches.len()), (progress, 0));
         for wrong in [&[][..], &[1; 15], &[0xFF; 16], &[0; 20]] {
             assert!(decode_answer(Bytes::copy_from_slice(wrong)).is_err(), "{wrong:?}");
         }

@@ -9,7 +9,10 @@ use quipu_types::{MoveId, PartitionId, ShardId};
 /// The commands that bring a shard in line with an image.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// Only candidates: one that has moved on would begin again here, empty.
     pub(super) open: Vec<(PartitionId, PartitionConfig)>,
+    /// Hosted, with another configuration.
+    pub(super) configure: Vec<(PartitionId, PartitionConfig)>,
     /// Only candidates, each with the move that brought it: the image may be behind.
     pub(super) close: Vec<(PartitionId, Option<MoveId>)>,
     /// Only candidates, each with the move that it was sealed for.
@@ -36,41 +39,48 @@ impl Plan {
             .partitions_of(shard)
             .map(|(partition, topic)| (partition, config(&image.effective(topic))))
             .collect();
-        let has_config = |partition: &PartitionId, config: &PartitionConfig| {
-            hosted.get(partition).is_some_and(|(applied, _)| applied == config)
+        let mut plan = Self::default();
+        for (partition, config) in &wanted {
+            match hosted.get(partition) {
+                None => plan.open.push((*partition, *config)),
+                Some((applied, _)) if applied != config => {
+                    plan.configure.push((*partition, *config));
+                }
+                Some(_) => {}
+            }
+        }
+        // What an earlier move left unopened makes way by itself when the new one begins.
+        let is_arriving = |id: &PartitionId, tenure: &Tenure| {
+            let moving = image.move_of(*id).filter(|moving| moving.to == shard);
+            moving.is_some_and(|it| !tenure.is_open() || tenure.arrived_by == Some(it.id))
         };
-        let open = wanted
-            .iter()
-            .filter(|(partition, config)| !has_config(partition, config))
-            .map(|(partition, config)| (*partition, *config));
-        // What another move left in its place makes way when the new one begins.
-        let is_arriving =
-            |id: &PartitionId| image.move_of(*id).is_some_and(|moving| moving.to == shard);
         let close = hosted
             .iter()
-            .filter(|(partition, _)| !wanted.contains_key(partition) && !is_arriving(partition))
+            .filter(|(id, (_, tenure))| !wanted.contains_key(id) && !is_arriving(id, tenure))
             .map(|(partition, (_, tenure))| (*partition, tenure.arrived_by));
         let unseal = hosted.iter().filter_map(|(partition, (_, tenure))| {
             let Stage::Sealed(by) = tenure.stage else { return None };
             let is_going = image.move_of(*partition).is_some_and(|moving| moving.id == by);
             (wanted.contains_key(partition) && !is_going).then_some((*partition, by))
         });
-        Self { open: open.collect(), close: close.collect(), unseal: unseal.collect() }
+        plan.close.extend(close);
+        plan.unseal.extend(unseal);
+        plan
     }
 
     /// Whether the image must be the latest for it.
     pub(super) fn must_be_confirmed(&self) -> bool {
-        !self.close.is_empty() || !self.unseal.is_empty()
+        !self.open.is_empty() || !self.close.is_empty() || !self.unseal.is_empty()
     }
 
     /// What may be done whatever the metadata group has decided since.
     pub(super) fn without_what_must_be_confirmed(self) -> Self {
-        Self { open: self.open, ..Self::default() }
+        Self { configure: self.configure, ..Self::default() }
     }
 
     /// All of it.
     pub(super) fn commands(self) -> Vec<PartitionControl> {
-        let open = self.open.into_iter();
+        let open = self.open.into_iter().chain(self.configure);
         let open = open.map(|(partition, config)| PartitionControl::Open {
             partition,
             epoch_base: 0,
@@ -162,6 +172,7 @@ mod tests {
         let hosted = BTreeMap::from([(stranger, (PartitionConfig::default(), Tenure::default()))]);
         let plan = Plan::compare(&image, shard, &hosted);
         let opened: Vec<PartitionId> = plan.open.iter().map(|(partition, _)| *partition).collect();
+        assert!(plan.must_be_confirmed());
         assert_eq!((opened, plan.close), (vec![partition], vec![(stranger, None)]));
     }
 
@@ -186,7 +197,8 @@ mod tests {
             let hosted_here = BTreeMap::from([(partition, (hosted, Tenure::default()))]);
             let plan = Plan::compare(&image, shard, &hosted_here);
             let config = PartitionConfig { segment_bytes: bytes, ..hosted };
-            assert_eq!(plan.open, [(partition, config)]);
+            assert_eq!(plan.configure, [(partition, config)]);
+            assert!(!plan.must_be_confirmed(), "it stays what it is, wherever it is");
         }
     }
 
@@ -228,5 +240,10 @@ mod tests {
         assert_eq!(Plan::compare(&moving, to.to, &hosted), Plan::default());
         let plan = Plan::compare(&image, to.to, &hosted);
         assert_eq!(plan.close, [(partition, Some(to.id))]);
+        // One that an earlier move brought, and that was called off at its last step.
+        let adopted = Tenure { arrived_by: Some(MoveId::new(39)), stage: Stage::Open };
+        let hosted = BTreeMap::from([(partition, (PartitionConfig::default(), adopted))]);
+        let plan = Plan::compare(&moving, to.to, &hosted);
+        assert_eq!(plan.close, [(partition, adopted.arrived_by)], "it makes no way by itself");
     }
 }

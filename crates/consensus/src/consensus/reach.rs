@@ -1,5 +1,7 @@
 //! From one node to another: commands for a shard's leader, and calls.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quipu_proto::peer as proto;
 use quipu_runtime::Deadline;
@@ -51,8 +53,9 @@ impl Consensus {
     }
 
     /// Waits until so many bytes of bulk may leave this node: they share its rate with snapshots.
-    pub async fn admit_bulk(&self, bytes: usize) {
-        self.peers.pace.admit(self.peers.clock(), bytes).await;
+    /// False, and nothing is taken of the rate, when that would be longer than `wait_max`.
+    pub async fn admit_bulk(&self, bytes: usize, wait_max: Duration) -> bool {
+        self.peers.pace.admit_within(self.peers.clock(), bytes, wait_max).await
     }
 
     /// Proposes a command at another node, or at this one. No order among forwarded commands.

@@ -47,7 +47,7 @@ pub(super) fn finish(
     let mut topic = TopicRecord::clone(&known);
     // The same once more, whose answer was lost.
     if topic.arrived.get(&index) == Some(&by) && !topic.moves.contains_key(&index) {
-        return Ok(Outcome::PartitionsMoving(topic));
+        return Ok(Outcome::PartitionArrived);
     }
     let moving = topic.moves.remove(&index).filter(|moving| moving.id == by);
     let Some(moving) = moving else {
@@ -56,8 +56,8 @@ pub(super) fn finish(
     let at = usize::try_from(index.get()).expect("32 bits fit in a usize");
     topic.partitions[at] = moving.to;
     topic.arrived.insert(index, by);
-    image.insert_topic(Arc::new(topic.clone()));
-    Ok(Outcome::PartitionsMoving(topic))
+    image.insert_topic(Arc::new(topic));
+    Ok(Outcome::PartitionArrived)
 }
 
 /// Gives a topic another number of replicas. Partitions on shards that have as many stay.

@@ -9,7 +9,7 @@ use quipu_kv::{Key, WriteBatch};
 use quipu_partition::StorageError;
 use quipu_types::PartitionId;
 
-use super::{Hosted, ShardStateMachine, generation_root};
+use super::{Hosted, ShardStateMachine, generation_root, remove_empty};
 use crate::bundler::count_f64;
 use crate::row::{PartitionRow, ShardRow};
 
@@ -104,7 +104,7 @@ impl ShardStateMachine {
         let root = &self.env.partitions.root_dir;
         let mut parents = BTreeSet::new();
         self.garbage.retain(|(partition, generation)| {
-            let parent = generation_root(root, *generation);
+            let parent = generation_root(root, self.shard, *generation);
             let dir = parent.join(partition.to_string());
             if !disk.exists(&dir) {
                 return false;
@@ -123,6 +123,8 @@ impl ShardStateMachine {
             // The list is shorter in the next row, so the names must not come back after it.
             if let Err(error) = disk.sync_dir(&parent) {
                 tracing::warn!(dir = %parent.display(), %error, "removal is not flushed");
+            } else if let Err(error) = remove_empty(&**disk, root, &parent) {
+                tracing::warn!(dir = %parent.display(), %error, "an empty folder is not removed");
             }
         }
     }

@@ -193,7 +193,7 @@ fn what_moves_has_a_directory_of_its_own() {
     to.checkpoint();
     assert!(!to.directory(partition(0)).exists());
     let generation = Tenure::first_generation(Some(BY));
-    let root = generation_root(&to.dir.path().join("partitions"), generation);
+    let root = generation_root(&to.dir.path().join("partitions"), SHARD, generation);
     assert!(root.join(partition(0).to_string()).exists());
     to.restart();
     let row = to.machine().env.table.row(partition(0)).unwrap();
