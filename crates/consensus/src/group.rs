@@ -139,5 +139,7 @@ impl Group {
         if self.inner.raft.shutdown().await.is_err() {
             tracing::warn!(shard = %self.inner.shard, "raft had ended before its shutdown");
         }
+        // One under way still writes; another does not begin.
+        drop(self.inner.checkpointing.lock().await);
     }
 }

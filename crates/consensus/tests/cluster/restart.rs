@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quipu_consensus::{Config, OpenGroupError};
+use quipu_consensus::{CheckpointError, Config, OpenGroupError};
 use quipu_types::LogIndex;
 
 use crate::cluster::{Cluster, SHARD, commands, until};
@@ -115,4 +115,16 @@ async fn a_replica_whose_journal_was_wiped_is_refused() {
     let node = crate::node::Node::start(plan).await;
     let refused = node.open(SHARD).await;
     assert!(matches!(refused, Err(OpenGroupError::Recovery(_))), "{refused:?}");
+}
+
+/// Whoever closed it may take its files away: nothing is written there any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_was_closed_makes_no_checkpoint() {
+    let cluster = Cluster::start(Config::default()).await;
+    cluster.write("X").await;
+    cluster.agree_on(&[Bytes::from_static(b"X")]).await;
+    let group = cluster.group(2);
+    group.shutdown().await;
+    let refused = group.checkpoint().await;
+    assert!(matches!(refused, Err(CheckpointError::Stopped)), "{refused:?}");
 }
