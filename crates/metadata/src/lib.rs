@@ -26,6 +26,7 @@ pub mod level;
 mod metrics;
 pub mod placement;
 pub mod policy;
+pub mod rebuild;
 mod refusal;
 mod replica;
 #[cfg(feature = "sim")]
@@ -37,12 +38,14 @@ pub mod topic_config;
 pub use addresses::Addresses;
 pub use admission::Admission;
 pub use bootstrap::{Bootstrap, BootstrapError};
-pub use command::{Command, NewTopic, NodeRegistration, Outcome, parse_keys, parse_settings};
+pub use command::{
+    Command, NewTopic, NodeRebuild, NodeRegistration, Outcome, parse_keys, parse_settings,
+};
 pub use error::MetadataError;
 pub use handle::{Metadata, PolicyChange};
 pub use identity::{Founder, Identity, IdentityError};
 pub use image::{
-    Image, NodeRecord, NodeState, PlannedMoves, ReplicaMove, ShardRecord, TopicRecord,
+    Image, NodeRecord, NodeState, PlannedMoves, Rebuilt, ReplicaMove, ShardRecord, TopicRecord,
 };
 pub use policy::{Origin, Policies, Policy, TopicPattern};
 pub use refusal::Refusal;

@@ -33,6 +33,19 @@ pub enum ResidenceError {
     /// A directory cannot be removed.
     #[error("remove a replica's directory: {0}")]
     Disk(#[from] std::io::Error),
+    /// The replica forgot what it promised.
+    #[error(
+        "replica {replica} of shard {shard} was lost with this node's journal: nothing below \
+         replica {first} is opened here; waiting for the metadata to name the one in its place"
+    )]
+    Forgotten {
+        /// The shard.
+        shard: ShardId,
+        /// Its replica.
+        replica: ReplicaId,
+        /// The node's own id in the metadata group: what it was given since is above.
+        first: ReplicaId,
+    },
     /// The journal has stopped.
     #[error("the journal has stopped")]
     Journal,
@@ -48,6 +61,8 @@ pub struct Residence {
     journal: Arc<Journal>,
     partitions: PartitionEnv,
     snapshot_dir: PathBuf,
+    /// Replicas with lower ids forgot what they promised, if they were ever here.
+    first: ReplicaId,
 }
 
 impl std::fmt::Debug for Residence {
@@ -57,15 +72,16 @@ impl std::fmt::Debug for Residence {
 }
 
 impl Residence {
-    /// The notes in a node's tables.
+    /// The notes in a node's tables. Replicas with ids below `first` are not opened.
     #[must_use]
     pub const fn new(
         kv: Store,
         journal: Arc<Journal>,
         partitions: PartitionEnv,
         snapshot_dir: PathBuf,
+        first: ReplicaId,
     ) -> Self {
-        Self { kv, journal, partitions, snapshot_dir }
+        Self { kv, journal, partitions, snapshot_dir, first }
     }
 
     /// Every shard of which there is something, with whose it is.
@@ -86,6 +102,9 @@ impl Residence {
     /// # Errors
     /// [`ResidenceError`]; to be tried again as a whole.
     pub fn claim(&self, shard: ShardId, replica: ReplicaId) -> Result<(), ResidenceError> {
+        if replica < self.first {
+            return Err(ResidenceError::Forgotten { shard, replica, first: self.first });
+        }
         let known = self.kv.get(&Key::ShardReplica(shard))?;
         match known.map(|bytes| decode(&bytes)).transpose()? {
             Some(known) if known == replica => return Ok(()),

@@ -37,7 +37,8 @@ pub fn inspect(disk: &dyn Disk, dir: &Path) -> Result<IdentityReport, IdentityEr
         }
         return Err(IdentityError::Nothing { dir: dir.to_owned() });
     };
-    if file.cluster != ClusterId::default() && is_empty(disk, &dir.join(JOURNAL))? {
+    let is_whole = file.cluster != ClusterId::default() && file.rebuild.is_none();
+    if is_whole && is_empty(disk, &dir.join(JOURNAL))? {
         return Err(IdentityError::NoJournal { dir: dir.to_owned() });
     }
     Ok(IdentityReport {

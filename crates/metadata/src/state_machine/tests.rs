@@ -10,6 +10,7 @@ use super::*;
 mod elastic;
 mod levels;
 mod partitions;
+mod rebuild;
 
 const RULE: Rule = Rule::LeastLoaded;
 

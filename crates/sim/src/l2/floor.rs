@@ -202,5 +202,6 @@ fn node_record(node: NodeId) -> NodeRecord {
         version: String::new(),
         levels: LevelRange::default(),
         state: NodeState::Active,
+        rebuilt: None,
     }
 }
