@@ -36,6 +36,7 @@ impl Damage {
         until("a journal with a middle", WAIT, || async {
             let found = newest(&data)?.1.len();
             ensure!(found >= FRAMES_MIN, "{found} frames");
+            ensure!(data.join("partitions").exists(), "no partitions");
             Ok(())
         })
         .await?;
