@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long one question may take: longer than its answer, whose sentence would be lost otherwise.
 const QUESTION_WAIT: Duration = ANSWER_WAIT.saturating_add(Duration::from_secs(2));
 /// How long a node asks: an election is over by then. Who starts it again has it ask again.
-const ASK_WAIT: Duration = Duration::from_secs(30);
+const ASK_WAIT: Duration = Duration::from_secs(20);
 
 /// Why a node gets no other replicas.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
