@@ -193,3 +193,36 @@ fn decode(bytes: &[u8]) -> Result<ReplicaId, InvalidRow> {
     let bytes: [u8; 8] = bytes.try_into().map_err(|_| InvalidRow)?;
     Ok(ReplicaId::new(u64::from_be_bytes(bytes)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image that is behind still names what was lost.
+    #[test]
+    fn a_replica_that_forgot_what_it_promised_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = quipu_disk::real();
+        let (journal, _) = Journal::open(
+            Arc::clone(&disk),
+            dir.path().join("journal"),
+            quipu_journal::Config::default(),
+            Arc::new(|reason| panic!("{reason}")),
+        )
+        .unwrap();
+        let partitions = PartitionEnv {
+            disk,
+            root_dir: dir.path().join("partitions"),
+            segment: quipu_segment::Config::default(),
+        };
+        let kv = Store::open(&dir.path().join("meta")).unwrap();
+        let (journal, snapshots) = (Arc::new(journal), dir.path().join("snapshots"));
+        let residence = Residence::new(kv, journal, partitions, snapshots, ReplicaId::new(50));
+        let shard = ShardId::new(1);
+        let refused = residence.claim(shard, ReplicaId::new(49)).unwrap_err();
+        assert!(matches!(refused, ResidenceError::Forgotten { .. }), "{refused}");
+        assert_eq!(residence.residents().unwrap(), [], "nothing is noted");
+        residence.claim(shard, ReplicaId::new(51)).unwrap();
+        assert_eq!(residence.residents().unwrap(), [(shard, ReplicaId::new(51))]);
+    }
+}

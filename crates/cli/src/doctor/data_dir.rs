@@ -21,6 +21,16 @@ pub(super) fn examine(dir: &Path) -> anyhow::Result<Vec<Finding>> {
                 "node {} of cluster {cluster}, start {}, format level {}",
                 identity.node, identity.incarnation, identity.level
             ));
+            if identity.rebuild.is_some() {
+                found.push(Finding::new(
+                    Severity::Note,
+                    "rebuild",
+                    dir.join("VERSION").display().to_string(),
+                    "the node was given other replicas, or asked for them, because its journal is \
+                     damaged: what it had before is not opened any more",
+                    "start it: it carries on",
+                ));
+            }
         }
         Err(error) => {
             let is_nothing = matches!(error, IdentityError::Nothing { .. });

@@ -280,6 +280,7 @@ fn a_rebuild_is_written_as_documented() {
     adopt(&disk, &identity, vec![]);
     assert!(!content(&disk).contains("\"rebuild\"") && !content(&disk).contains("\"replica\""));
     identity.note_asking().unwrap();
+    assert_eq!(inspect(&disk, Path::new(DIR)).unwrap().rebuild, Some(Rebuild::Asking));
     assert!(content(&disk).contains("\n  \"rebuild\": \"asking\"\n"), "{}", content(&disk));
     identity.note_granted(ReplicaId::new(1 << 32), "aside".to_owned(), "why").unwrap();
     let fields = concat!(
