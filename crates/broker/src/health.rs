@@ -28,6 +28,8 @@ pub(crate) struct Survey {
     pub(crate) has_controller: bool,
     /// Whether this node is registered.
     pub(crate) is_registered: bool,
+    /// Nodes that lost their replicas, with how many are still to take the places of those.
+    pub(crate) rebuilding: BTreeMap<NodeId, usize>,
     /// Shards this node could not open, with the reason.
     pub(crate) unopened: BTreeMap<ShardId, String>,
     /// Why this node takes no writes, if it takes none.
@@ -94,6 +96,12 @@ impl Survey {
                 problems.push(format!("{count} partitions have fewer replicas than they should"))
             }
         }
+        for (node, left) in &self.rebuilding {
+            problems.push(format!(
+                "node {node} lost its journal and is being rebuilt: {left} of its replicas are \
+                 still to take the places of those it lost"
+            ));
+        }
         problems.extend(self.own_problems());
         problems
     }
@@ -137,6 +145,7 @@ impl Broker {
             shards: shards.map(|shard| (*shard, self.survey_shard(image, *shard))).collect(),
             has_controller: self.leader_of(ShardId::METADATA).is_some(),
             is_registered: image.nodes.contains_key(&own),
+            rebuilding: self.inner.metadata.rebuilding(),
             unopened: self.inner.hosting.failures(),
             full: self.inner.storage.full(),
             damages: self.inner.damages.unmended(),
@@ -268,6 +277,17 @@ mod tests {
                 "node 3 (host3:9292) does not answer",
                 "4 partitions have fewer replicas than they should"
             ]
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_rebuilt_is_a_problem_until_it_has_all_its_replicas() {
+        let mut survey = survey();
+        survey.rebuilding.insert(NodeId::new(2), 3);
+        assert_eq!(
+            survey.problems(),
+            ["node 2 lost its journal and is being rebuilt: 3 of its replicas are still to take \
+              the places of those it lost"]
         );
     }
 

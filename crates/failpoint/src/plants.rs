@@ -37,6 +37,7 @@ const LONELY: Finder = Finder::Chaos("isolate-leader,pause-leader");
 const SEGMENTS: Finder = Finder::Test("crash_points", "segments_and_tables");
 const SHARDS: Finder = Finder::Test("crash_points", "shards_survive");
 const START: Finder = Finder::Test("bad_start", "");
+const REBUILD: Finder = Finder::Test("rebuild", "a_second_damaged_node");
 const INPUT: Finder = Finder::Test("bad_input", "");
 const MODEL: Finder = Finder::Test("lib", "groups_do_what_the_model_foretells");
 const JOURNAL: Finder = Finder::Test("journal", "a_failed_flush_fails_everything_after_it");
@@ -152,6 +153,12 @@ pub const PLANTS: &[Plant] = &[
         name: "plant.read.without-quorum",
         does: "a read asks nobody whether this node still leads",
         finder: LONELY,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.rebuild.without-majority",
+        does: "a node gets other replicas whether a majority is there without it or not",
+        finder: REBUILD,
         nodes: Nodes::Every,
     },
     Plant {

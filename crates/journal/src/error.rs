@@ -119,10 +119,10 @@ pub enum Damage {
 pub enum OpenError {
     /// Bytes that were durable once are damaged: cutting here would lose acknowledged entries.
     #[error(
-        "journal file {path} is damaged at byte {}: {damage}; entries of shards {shards:?} after it \
-         may be lost here but not on the other replicas: move the data directory away and replace \
-         this node",
-        position.byte
+        "journal file {path} is damaged at byte {}: {damage}; entries of shards {} after it, and \
+         votes, may be lost here, though not on the other replicas",
+        position.byte,
+        listed(shards)
     )]
     Damaged {
         /// The file.
@@ -135,7 +135,7 @@ pub enum OpenError {
         shards: Vec<ShardId>,
     },
     /// A file that holds entries is gone.
-    #[error("journal file {file} is missing; it held entries of shard {shard} from {index}")]
+    #[error("journal file {file} is missing; it held entries of shard {shard} from {index} on")]
     Missing {
         /// The file, if it is known which.
         file: JournalFileId,
@@ -169,7 +169,22 @@ pub enum OpenError {
     },
 }
 
+fn listed(shards: &[ShardId]) -> String {
+    let shards: Vec<String> = shards.iter().map(ToString::to_string).collect();
+    shards.join(", ")
+}
+
 impl OpenError {
+    /// Whether something that was promised may be forgotten here for ever: votes, or entries that
+    /// were acknowledged.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::Missing { .. } => true,
+            Self::Format { .. } | Self::Config(_) | Self::Io { .. } => false,
+        }
+    }
+
     /// Opening acknowledges nothing.
     #[must_use]
     pub const fn effect(&self) -> Effect {

@@ -129,6 +129,7 @@ mod tests {
             version: String::new(),
             levels: quipu_types::LevelRange::default(),
             state: crate::image::NodeState::Active,
+            rebuilt: None,
         };
         image.nodes.insert(NodeId::new(3), record);
         image

@@ -33,6 +33,7 @@ use crate::error::MetadataError;
 use crate::handle::Metadata;
 use crate::identity::{Founder, Identity};
 use crate::level;
+use crate::rebuild;
 use crate::replica::{Images, MetadataStateMachine};
 
 pub use error::BootstrapError;
@@ -114,6 +115,7 @@ impl Bootstrap {
         calls::answer_transfers(&consensus);
         status::answer(&consensus, &identity, &images, &settings.bootstrap);
         let metadata = Metadata::new(images.clone(), Arc::clone(&consensus), clock.clone());
+        rebuild::answer(&consensus, &metadata, &clock);
         let rejected = BTreeMap::new();
         let mut node = Node { identity, consensus, clock, settings, rejected };
         node.connect(&images);
@@ -135,6 +137,13 @@ impl Bootstrap {
         tasks.spawn("controller", OnExit::StopNode, controller.run());
         progress("waiting for a majority of the metadata group");
         node.register(&metadata).await?;
+        if node.identity.is_rebuilt() {
+            progress("waiting for the metadata of the cluster");
+            node.know_own_replicas(&images).await;
+        }
+        let watch =
+            rebuild::watch(node.identity.node(), metadata.clone(), Arc::clone(&node.consensus));
+        tasks.spawn("rebuild-watch", OnExit::StopNode, watch);
         let identity = node.identity.clone();
         let noted = tokio::task::spawn_blocking(move || identity.note_registered());
         noted.await.map_err(|_| BootstrapError::Stopping)??;
@@ -173,7 +182,7 @@ impl Node {
         journal: GroupJournal,
         machine: MetadataStateMachine,
     ) -> Result<Group, OpenGroupError> {
-        let replica = ReplicaId::new(self.identity.node().get());
+        let replica = self.identity.replica();
         let machine = Box::new(machine);
         self.consensus.open_group(ShardId::METADATA, replica, journal, machine).await
     }
@@ -182,7 +191,8 @@ impl Node {
     async fn form_group(&self, group: &Group) -> Result<(), InitializeError> {
         let founders = self.identity.founders();
         let is_first = founders.first().is_some_and(|first| first.node == self.identity.node());
-        if !is_first || group.is_initialized() {
+        // One that began anew lost the group it formed, and forms no second.
+        if !is_first || self.identity.is_rebuilt() || group.is_initialized() {
             return Ok(());
         }
         match group.initialize(voters(&founders)).await {
@@ -213,6 +223,17 @@ impl Node {
                 Err(error) => tracing::debug!(%error, "not registered yet; trying again"),
             }
             self.check_rejections()?;
+        }
+    }
+
+    /// Waits until the image here names this node's replicas as they are: before, it may name those
+    /// that were lost.
+    async fn know_own_replicas(&self, images: &Images) {
+        let (node, own) = (self.identity.node(), self.identity.replica());
+        let mut images = images.watch();
+        let is_known = images.wait_for(|image| image.metadata_replica(node) == Some(own));
+        if is_known.await.is_err() {
+            tracing::debug!("the metadata group is gone, and so is the node");
         }
     }
 

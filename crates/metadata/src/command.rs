@@ -105,6 +105,8 @@ pub enum Command {
         /// The node.
         node: NodeId,
     },
+    /// Gives a node other replicas in place of those that forgot what they promised.
+    RebuildNode(NodeRebuild),
     /// Begins to move replicas of a shard. To where they are: nothing.
     MoveReplicas(ReplicaMove),
     /// A shard's group consists of these replicas: those that were to leave have left.
@@ -174,6 +176,21 @@ pub struct NodeRegistration {
     /// The format levels it reads and writes.
     #[serde(default)]
     pub levels: LevelRange,
+}
+
+/// What a node asks for that cannot read its journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeRebuild {
+    /// The node.
+    pub node: NodeId,
+    /// Its data directory.
+    pub directory: DirectoryId,
+    /// Its start: a request of an earlier one comes too late.
+    pub incarnation: Incarnation,
+    /// Shards of which a majority is known to be there without the node. None: a question, which
+    /// changes nothing.
+    pub shards: Option<BTreeSet<ShardId>>,
 }
 
 /// A topic to make.
@@ -273,6 +290,11 @@ pub enum Outcome {
     NodeStateSet,
     /// The node is gone.
     NodeRemoved,
+    /// The node may have other replicas, or has them.
+    NodeRebuilding {
+        /// Its id in the metadata group from now on; none if that was only asked.
+        replica: Option<ReplicaId>,
+    },
     /// The shard as it is now.
     ReplicasMoving(ShardRecord),
     /// The shard as it is now.
@@ -445,6 +467,24 @@ mod tests {
             assert_eq!(command.encode(), text.as_bytes());
             assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
         }
+    }
+
+    #[test]
+    fn the_replicated_form_of_a_rebuild_is_the_documented_one() {
+        let request = NodeRebuild {
+            node: NodeId::new(2),
+            directory: DirectoryId::from_bytes([0xd2; 16]),
+            incarnation: Incarnation::new(7),
+            shards: Some([1, 4].map(ShardId::new).into()),
+        };
+        let text = concat!(
+            r#"{"v":1,"command":{"rebuild-node":{"node":2,"#,
+            r#""directory":"d2d2d2d2-d2d2-d2d2-d2d2-d2d2d2d2d2d2","incarnation":7,"#,
+            r#""shards":[1,4]}}}"#,
+        );
+        let command = Command::RebuildNode(request);
+        assert_eq!(command.encode(), text.as_bytes());
+        assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
     }
 
     #[test]

@@ -122,10 +122,13 @@ impl Controller {
 
     /// Nodes without a vote follow as learners: so they hold the image too.
     async fn add_learners(&self, image: &Image) {
-        let members: Vec<NodeId> = self.group.members().iter().map(|member| member.node).collect();
-        let missing = image.nodes.keys().filter(|node| !members.contains(node));
-        for node in missing.filter(|node| self.consensus.is_alive(**node)) {
-            match self.group.add_learner(ReplicaId::new(node.get()), *node).await {
+        let members: Vec<ReplicaId> =
+            self.group.members().iter().map(|member| member.replica).collect();
+        let replicas =
+            image.nodes.keys().filter_map(|node| Some((image.metadata_replica(*node)?, *node)));
+        let missing = replicas.filter(|(replica, _)| !members.contains(replica));
+        for (replica, node) in missing.filter(|(_, node)| self.consensus.is_alive(*node)) {
+            match self.group.add_learner(replica, node).await {
                 Ok(()) => tracing::info!(%node, "node follows the metadata from now on"),
                 Err(ChangeMembersError::NotLeader { .. } | ChangeMembersError::Stopped) => return,
                 Err(

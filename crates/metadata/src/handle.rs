@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quipu_consensus::{Consensus, ProposeError, Role};
@@ -19,6 +19,7 @@ use crate::error::MetadataError;
 use crate::image::{Image, TopicRecord};
 use crate::placement::Rule;
 use crate::policy::{Policy, TopicPattern};
+use crate::rebuild::replicas_left;
 use crate::refusal::Refusal;
 use crate::replica::Images;
 use crate::state_machine::{self, State};
@@ -42,6 +43,16 @@ struct Inner {
     clock: Clock,
 }
 
+/// A [`Metadata`] that keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct WeakMetadata(Weak<Inner>);
+
+impl WeakMetadata {
+    pub(crate) fn upgrade(&self) -> Option<Metadata> {
+        self.0.upgrade().map(|inner| Metadata { inner })
+    }
+}
+
 /// A change of the policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyChange {
@@ -62,6 +73,11 @@ impl Metadata {
         Self { inner: Arc::new(Inner { images, consensus, clock }) }
     }
 
+    /// For handlers that consensus keeps.
+    pub(crate) fn downgrade(&self) -> WeakMetadata {
+        WeakMetadata(Arc::downgrade(&self.inner))
+    }
+
     /// The latest image here. Takes no lock.
     #[must_use]
     pub fn image(&self) -> Arc<Image> {
@@ -79,6 +95,18 @@ impl Metadata {
     pub fn is_controller(&self) -> bool {
         let group = self.inner.consensus.group(ShardId::METADATA);
         group.is_some_and(|group| group.status().borrow().role == Role::Leader { is_ready: true })
+    }
+
+    /// Nodes that are being rebuilt, with how many of their replicas are still to take the places
+    /// of those they lost; as far as this node knows.
+    #[must_use]
+    pub fn rebuilding(&self) -> BTreeMap<NodeId, usize> {
+        let image = self.image();
+        let group = self.inner.consensus.group(ShardId::METADATA);
+        let members = group.map(|group| group.members()).unwrap_or_default();
+        let rebuilt = image.nodes.iter().filter(|(_, record)| record.rebuilt.is_some());
+        let left = rebuilt.map(|(node, _)| (*node, replicas_left(&image, &members, *node)));
+        left.filter(|(_, left)| *left > 0).collect()
     }
 
     /// The node that leads the metadata group, as last heard.
@@ -428,6 +456,7 @@ impl Metadata {
             | Outcome::ProducerIds { .. }
             | Outcome::NodeStateSet
             | Outcome::NodeRemoved
+            | Outcome::NodeRebuilding { .. }
             | Outcome::ReplicasMoving(_)
             | Outcome::ShardSettled(_)
             | Outcome::MovesPlanned

@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod inspect;
+mod quarantine;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use uuid::Uuid;
 pub use error::IdentityError;
 use file::VersionFile;
 pub use inspect::{IdentityReport, inspect};
+pub use quarantine::Rebuild;
 
 /// The file that says whose directory this is.
 const VERSION_FILE: &str = "VERSION";
@@ -31,8 +33,10 @@ const VERSION_FILE: &str = "VERSION";
 const LOCK_FILE: &str = "LOCK";
 /// Never empty once the node belongs to a cluster: its votes are there.
 const JOURNAL: &str = "journal";
+/// Where what a node lost the right to is kept for a look.
+const QUARANTINE: &str = "quarantine";
 /// What a node keeps: where any of these is, there must be a `VERSION`.
-const CONTENTS: [&str; 5] = [JOURNAL, "partitions", "meta", "snapshots", "quarantine"];
+const CONTENTS: [&str; 5] = [JOURNAL, "partitions", "meta", "snapshots", QUARANTINE];
 /// Node ids end where replica ids begin.
 const NODE_ID_MAX: u64 = crate::state_machine::REPLICA_ID_FIRST - 1;
 
@@ -96,7 +100,9 @@ impl Identity {
         let file = match file::read(&*disk, &path)? {
             Some(file) => {
                 let file = file.started(dir, node, cluster, start)?;
-                if file.cluster != ClusterId::default() && is_empty(&*disk, &dir.join(JOURNAL))? {
+                let is_member = file.cluster != ClusterId::default();
+                // One that is being rebuilt may be between its old journal and its new one.
+                if is_member && file.rebuild.is_none() && is_empty(&*disk, &dir.join(JOURNAL))? {
                     return Err(IdentityError::NoJournal { dir: dir.to_owned() });
                 }
                 file
@@ -119,6 +125,18 @@ impl Identity {
     fn write(&self, file: &VersionFile) -> Result<(), IdentityError> {
         let written = write_atomic(&*self.inner.disk, &self.inner.path, &file.encode());
         written.map_err(|error| IdentityError::Io { path: self.inner.path.clone(), error })
+    }
+
+    /// Makes a change, durable on return; unless it changes nothing.
+    fn change(&self, make: impl FnOnce(&mut VersionFile)) -> Result<(), IdentityError> {
+        let mut file = self.file();
+        let mut changed = file.clone();
+        make(&mut changed);
+        if changed != *file {
+            self.write(&changed)?;
+            *file = changed;
+        }
+        Ok(())
     }
 
     /// The node.
@@ -175,12 +193,7 @@ impl Identity {
     /// # Errors
     /// When the disk refuses; the starts are remembered still.
     pub fn note_registered(&self) -> Result<(), IdentityError> {
-        let mut file = self.file();
-        let mut noted = file.clone();
-        noted.starts.note_registered(noted.incarnation);
-        self.write(&noted)?;
-        *file = noted;
-        Ok(())
+        self.change(|file| file.starts.note_registered(file.incarnation))
     }
 
     /// The format level the cluster is finalized at, as far as this directory knows.
@@ -195,15 +208,7 @@ impl Identity {
     /// # Errors
     /// When the disk refuses.
     pub fn note_level(&self, level: FormatLevel) -> Result<(), IdentityError> {
-        let mut file = self.file();
-        if level <= file.level {
-            return Ok(());
-        }
-        let mut noted = file.clone();
-        noted.level = level;
-        self.write(&noted)?;
-        *file = noted;
-        Ok(())
+        self.change(|file| file.level = file.level.max(level))
     }
 
     /// Makes the node a member of a cluster, durably. Again with the same id: nothing. Blocks.

@@ -74,6 +74,18 @@ pub struct NodeRecord {
     /// What it is there for.
     #[serde(default)]
     pub state: NodeState,
+    /// When it last got other replicas in place of all it had; none where it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// A node began anew, under ids that no replica ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuilt {
+    /// Its id in the metadata group since.
+    pub replica: ReplicaId,
+    /// The start that asked for it.
+    pub incarnation: Incarnation,
 }
 
 /// What a node is there for. Persisted; never reuse a name.
@@ -148,11 +160,35 @@ impl ShardRecord {
         Self { founding: replicas.clone(), replicas, class, leaving: Vec::new() }
     }
 
-    /// The replica that a node holds, be it one that is to leave.
+    /// The replica that a node holds, be it one that is to leave: the newest, if it lost others.
     #[must_use]
     pub fn replica_on(&self, node: NodeId) -> Option<ReplicaId> {
         let held = self.replicas.iter().chain(&self.leaving);
-        held.into_iter().find(|(_, at)| *at == node).map(|(replica, _)| *replica)
+        held.filter(|(_, at)| *at == node).map(|(replica, _)| *replica).max()
+    }
+
+    /// Replicas that are gone for good: their nodes hold newer ones.
+    pub fn lost(&self) -> impl Iterator<Item = (ReplicaId, NodeId)> + '_ {
+        let lost = self.leaving.iter().copied();
+        lost.filter(|(replica, node)| self.replica_on(*node) > Some(*replica))
+    }
+
+    /// Whether a node's replica is to take the place of one that it lost.
+    #[must_use]
+    pub fn is_rebuilt_on(&self, node: NodeId) -> bool {
+        self.lost().any(|(_, at)| at == node)
+    }
+
+    /// Nodes that are to hold it and lack nothing of it, without one of them.
+    pub fn whole_without(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let others = self.replicas.iter().map(|(_, at)| *at);
+        others.filter(move |at| *at != node && !self.is_rebuilt_on(*at))
+    }
+
+    /// Whether a majority lacks nothing, even without a node.
+    #[must_use]
+    pub fn has_majority_without(&self, node: NodeId) -> bool {
+        2 * self.whole_without(node).count() > usize::from(self.class)
     }
 
     /// The nodes that are to hold it, the preferred leader first.
@@ -347,6 +383,13 @@ impl Image {
         held.map(|(id, shard)| (*id, shard))
     }
 
+    /// The id that a node has in the metadata group; none of nodes that have not registered.
+    #[must_use]
+    pub fn metadata_replica(&self, node: NodeId) -> Option<ReplicaId> {
+        let record = self.nodes.get(&node)?;
+        Some(record.rebuilt.map_or(ReplicaId::new(node.get()), |rebuilt| rebuilt.replica))
+    }
+
     /// The directory a node must have: as registered, or as it was when the cluster was formed.
     #[must_use]
     pub fn known_directory(&self, node: NodeId) -> Option<DirectoryId> {
@@ -428,6 +471,7 @@ pub(crate) mod tests {
             version: String::new(),
             levels: LevelRange::default(),
             state,
+            rebuilt: None,
         }
     }
 

@@ -27,6 +27,7 @@ mod metrics;
 mod pairs;
 pub mod placement;
 pub mod policy;
+pub mod rebuild;
 mod refusal;
 mod replica;
 #[cfg(feature = "sim")]
@@ -38,12 +39,14 @@ pub mod topic_config;
 pub use addresses::Addresses;
 pub use admission::Admission;
 pub use bootstrap::{Bootstrap, BootstrapError};
-pub use command::{Command, NewTopic, NodeRegistration, Outcome, parse_keys, parse_settings};
+pub use command::{
+    Command, NewTopic, NodeRebuild, NodeRegistration, Outcome, parse_keys, parse_settings,
+};
 pub use error::MetadataError;
 pub use handle::{Metadata, PolicyChange};
 pub use identity::{Founder, Identity, IdentityError};
 pub use image::{
-    Image, NodeRecord, NodeState, PartitionMove, PlannedMoves, ReplicaMove, ShardRecord,
+    Image, NodeRecord, NodeState, PartitionMove, PlannedMoves, Rebuilt, ReplicaMove, ShardRecord,
     TopicRecord,
 };
 pub use policy::{Origin, Policies, Policy, TopicPattern};

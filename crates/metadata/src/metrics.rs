@@ -1,10 +1,12 @@
 //! The metrics of metadata.
 
-use ::metrics::{Unit, describe_gauge, gauge};
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use quipu_types::MetadataVersion;
 
 const CONTROLLER_IS_LEADER: &str = "quipu_controller_is_leader";
 const CLUSTER_NODES: &str = "quipu_cluster_nodes";
+const QUARANTINES: &str = "quipu_node_quarantines_total";
+const REBUILDING: &str = "quipu_node_rebuilding";
 const METADATA_VERSION: &str = "quipu_metadata_version";
 
 /// Explains the metrics to whoever scrapes them.
@@ -22,6 +24,17 @@ pub(crate) fn describe() {
         Unit::Count,
         "Log index of the last change of metadata that this node has applied"
     );
+    describe_counter!(
+        QUARANTINES,
+        Unit::Count,
+        "Times this process moved the node's data aside, because its journal was damaged"
+    );
+    counter!(QUARANTINES).increment(0);
+    describe_gauge!(
+        REBUILDING,
+        Unit::Count,
+        "Replicas of this node that are still to take the place of those it lost"
+    );
 }
 
 /// Whether this node is the controller.
@@ -33,6 +46,16 @@ pub(crate) fn controller_is_leader(is_leader: bool) {
 pub(crate) fn cluster_nodes(alive: usize, silent: usize) {
     gauge!(CLUSTER_NODES, "state" => "alive").set(float(alive));
     gauge!(CLUSTER_NODES, "state" => "silent").set(float(silent));
+}
+
+/// The node's old data is in the quarantine.
+pub(crate) fn node_quarantined() {
+    counter!(QUARANTINES).increment(1);
+}
+
+/// How many replicas are still to take the place of others.
+pub(crate) fn rebuilding(left: usize) {
+    gauge!(REBUILDING).set(float(left));
 }
 
 /// The version of the published image.

@@ -195,6 +195,40 @@ pub enum Refusal {
         /// Replicas of the widest shards.
         needed: u8,
     },
+    /// The other replicas of a shard could not go on alone, ever.
+    #[error(
+        "shard {shard} has {replicas} replica(s), one of them on node {node}: the others are no \
+         majority without it, so nothing could feed it"
+    )]
+    TooFewReplicas {
+        /// The node that is to be rebuilt.
+        node: NodeId,
+        /// A shard it holds.
+        shard: ShardId,
+        /// How many replicas that has.
+        replicas: u8,
+    },
+    /// The other replicas of a shard cannot go on alone at the moment.
+    #[error(
+        "of the {replicas} replicas of shard {shard} only {whole} are whole without node {node}: \
+         another node is being rebuilt, which must end first"
+    )]
+    TooFewWhole {
+        /// The node that is to be rebuilt.
+        node: NodeId,
+        /// A shard it holds.
+        shard: ShardId,
+        /// Replicas elsewhere that lack nothing.
+        whole: usize,
+        /// How many replicas it has.
+        replicas: u8,
+    },
+    /// A node was given replicas while it was being asked about those it has.
+    #[error("the shards of node {node} have just changed: ask again")]
+    ShardsChanged {
+        /// The node.
+        node: NodeId,
+    },
     /// No shard has the id.
     #[error("there is no shard {shard}")]
     UnknownShard {
@@ -317,6 +351,9 @@ impl Refusal {
             Self::NodeRemoved { .. } => ErrorCode::WrongNode,
             Self::NodeInUse { .. } => ErrorCode::NodeInUse,
             Self::TooFewNodes { .. }
+            | Self::TooFewReplicas { .. }
+            | Self::TooFewWhole { .. }
+            | Self::ShardsChanged { .. }
             | Self::InvalidPlacement { .. }
             | Self::MoveCalledOff { .. } => ErrorCode::InvalidPlacement,
             Self::UnknownPartition { .. } => ErrorCode::UnknownPartition,
@@ -331,7 +368,9 @@ impl Refusal {
     #[must_use]
     pub const fn retry(&self) -> Retry {
         match self {
-            Self::NotFormed => Retry::After(SOON),
+            Self::NotFormed | Self::TooFewWhole { .. } | Self::ShardsChanged { .. } => {
+                Retry::After(SOON)
+            }
             Self::TopicExists { .. }
             | Self::TopicIdTaken { .. }
             | Self::UnknownTopic { .. }
@@ -353,6 +392,7 @@ impl Refusal {
             | Self::NodeRemoved { .. }
             | Self::NodeInUse { .. }
             | Self::TooFewNodes { .. }
+            | Self::TooFewReplicas { .. }
             | Self::UnknownShard { .. }
             | Self::UnknownPartition { .. }
             | Self::MoveCalledOff { .. }
@@ -419,7 +459,9 @@ impl Refusal {
                 ("expected", known.to_string()),
                 ("found", given.to_string()),
             ],
-            Self::UnknownNode { node } | Self::NodeRemoved { node } => {
+            Self::UnknownNode { node }
+            | Self::NodeRemoved { node }
+            | Self::ShardsChanged { node } => {
                 vec![("node", node.to_string())]
             }
             Self::NodeInUse { node, shards } => {
@@ -429,6 +471,18 @@ impl Refusal {
                 ("node", node.to_string()),
                 ("actual", left.to_string()),
                 ("required", needed.to_string()),
+            ],
+            Self::TooFewReplicas { node, shard, replicas } => vec![
+                ("node", node.to_string()),
+                ("shard", shard.to_string()),
+                ("actual", replicas.to_string()),
+                ("required", "3".to_owned()),
+            ],
+            Self::TooFewWhole { node, shard, whole, replicas } => vec![
+                ("node", node.to_string()),
+                ("shard", shard.to_string()),
+                ("actual", whole.to_string()),
+                ("required", (usize::from(*replicas) / 2 + 1).to_string()),
             ],
             Self::UnknownShard { shard } => vec![("shard", shard.to_string())],
             Self::InvalidPlacement { shard, reason } => {

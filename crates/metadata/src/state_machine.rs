@@ -19,6 +19,7 @@ mod levels;
 mod moves;
 mod nodes;
 mod partition_moves;
+mod rebuild;
 #[cfg(test)]
 mod tests;
 
@@ -111,6 +112,11 @@ pub fn apply(
             nodes::set_state(&mut state.image, node, duty)?
         }
         Command::RemoveNode { node } => nodes::remove(&mut state.image, node)?,
+        // A question changes nothing.
+        Command::RebuildNode(request) if request.shards.is_none() => {
+            return rebuild::rebuild(state, &request);
+        }
+        Command::RebuildNode(request) => rebuild::rebuild(state, &request)?,
         Command::MoveReplicas(to) => moves::begin(state, &to)?,
         Command::SettleShard { shard, replicas } => {
             moves::settle(&mut state.image, shard, &replicas)?
@@ -144,9 +150,12 @@ fn register(image: &mut Image, new: NodeRegistration) -> Result<Outcome, Refusal
     }
     check_directory(image, &new)?;
     levels::check(image, &new)?;
-    let state = image.nodes.get(&node).map(|known| known.state).unwrap_or_default();
+    let known = image.nodes.get(&node);
+    let state = known.map(|known| known.state).unwrap_or_default();
+    let rebuilt = known.and_then(|known| known.rebuilt);
     let record = NodeRecord {
         state,
+        rebuilt,
         address_client: new.address_client,
         address_peer: new.address_peer,
         directory: new.directory,

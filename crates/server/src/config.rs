@@ -99,8 +99,19 @@ pub struct StorageConfig {
     pub retention_interval: Duration,
     /// In which everything stored is read once; zero: never.
     pub scrub_interval: Duration,
+    /// What becomes of a node that cannot read its journal.
+    pub quarantine: Quarantine,
     /// Raft entries kept behind a checkpoint for followers that lag.
     pub journal_entries_kept: u64,
+}
+
+/// What becomes of a node that cannot read its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// Its data moves aside and is fetched again, if the other nodes can go on without it.
+    Auto,
+    /// It does not start.
+    Refuse,
 }
 
 /// Elections.

@@ -20,6 +20,8 @@ pub(crate) struct Opener {
     pub(crate) kv: Store,
     pub(crate) partitions: PartitionEnv,
     pub(crate) snapshot_dir: PathBuf,
+    /// Replicas with lower ids are lost.
+    pub(crate) first_replica: ReplicaId,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskGroup,
 }
@@ -64,7 +66,8 @@ impl OpenShard for Opener {
 impl Opener {
     fn residence(&self) -> Residence {
         let (kv, journal) = (self.kv.clone(), Arc::clone(&self.journal));
-        Residence::new(kv, journal, self.partitions.clone(), self.snapshot_dir.clone())
+        let (partitions, snapshot_dir) = (self.partitions.clone(), self.snapshot_dir.clone());
+        Residence::new(kv, journal, partitions, snapshot_dir, self.first_replica)
     }
 }
 

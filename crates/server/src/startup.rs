@@ -1,7 +1,9 @@
 //! The order of wiring. Each step stands on the ones before it; `shutdown` goes back the same way.
 
+mod local;
+mod rebuild;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,29 +11,24 @@ use anyhow::Context;
 use quipu_broker::storage_guard::StorageGuard;
 use quipu_broker::{Broker, BrokerEnv};
 use quipu_consensus::Consensus;
-use quipu_journal::{FlushPolicy, Journal};
-use quipu_kv::Store;
+use quipu_journal::Journal;
 use quipu_metadata::bootstrap::Settings;
-use quipu_metadata::{Addresses, Bootstrap, Identity, Images, MetadataStateMachine};
-use quipu_partition::PartitionEnv;
-use quipu_runtime::{Clock, Fatal, OnExit, TaskGroup};
-use quipu_segment::OpenFiles;
+use quipu_metadata::{Addresses, Bootstrap, Identity, Images};
+use quipu_runtime::{Clock, OnExit, TaskGroup};
 use quipu_shard::{CheckpointConfig, Shards, spawn_checkpointer};
 use quipu_types::ShardId;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::descriptors;
 use crate::disk_gauge::DiskGauge;
 use crate::http::{self, Routes};
-use crate::opener::Opener;
 use crate::progress::StartProgress;
 use crate::telemetry;
+use local::{Found, Local};
+use rebuild::Lost;
 
 /// How often a node looks whether it is ready.
 const READY_LOOK: Duration = Duration::from_millis(10);
-/// Purged journal files kept for another life: what checkpoints set free at once is soon needed.
-const RECYCLED_BYTES: u64 = 1 << 30;
 
 /// A node that was started.
 pub struct Node {
@@ -71,9 +68,9 @@ pub(crate) async fn start(
     let peer_listener = bind(config, "listeners.peer", config.listeners.peer).await?;
 
     progress.enter("opening the data directory");
-    let mut local = Local::open(config, tasks).await?;
+    let mut local = open(config, clock, tasks, progress).await?;
     progress.enter("joining the peers");
-    let consensus = consensus(config, clock, tasks, &local);
+    let consensus = consensus(config, clock, tasks, (&local.identity, &local.images));
     serve_peers(&consensus, peer_listener, tasks);
     let storage = StorageGuard::new();
     let gauge = DiskGauge {
@@ -134,86 +131,32 @@ async fn bind(config: &Config, key: &str, address: SocketAddr) -> anyhow::Result
         .with_context(|| format!("node {}: listen on {key} {address}", config.node.id))
 }
 
-/// What lies on this node's disk, opened and recovered.
-struct Local {
-    identity: Identity,
-    journal: Arc<Journal>,
-    kv: Store,
-    images: Images,
-    /// Until the metadata group owns it.
-    machine: Option<MetadataStateMachine>,
-    partitions: PartitionEnv,
-    snapshot_dir: PathBuf,
-}
-
-impl Local {
-    async fn open(config: &Config, tasks: &TaskGroup) -> anyhow::Result<Self> {
-        let (config, fatal) = (config.clone(), tasks.fatal().clone());
-        tokio::task::spawn_blocking(move || Self::recover(&config, fatal)).await?
-    }
-
-    fn recover(config: &Config, fatal: Fatal) -> anyhow::Result<Self> {
-        let disk = quipu_disk::real();
-        let dir = config.node.data_dir.as_path();
-        let identity = Identity::open(Arc::clone(&disk), dir, config.node.id, None)?;
-        let on_fatal = Arc::new(move |reason: String| fatal.stop_node(reason));
-        let (journal, report) = Journal::open(
-            Arc::clone(&disk),
-            dir.join("journal"),
-            journal_config(config)?,
-            on_fatal,
-        )?;
-        tracing::info!(
-            files = report.files,
-            entries = report.entries,
-            bytes = report.bytes,
-            torn = ?report.torn,
-            ambiguous = ?report.ambiguous,
-            "journal recovered"
-        );
-        let kv = Store::open(&dir.join("meta"))?;
-        let (machine, images) = MetadataStateMachine::open(kv.clone())?;
-        Ok(Self {
-            identity,
-            journal: Arc::new(journal),
-            kv,
-            images,
-            machine: Some(machine),
-            partitions: PartitionEnv {
-                disk,
-                root_dir: dir.join("partitions"),
-                segment: quipu_segment::Config {
-                    open_files: OpenFiles::new(descriptors::writers_max()),
-                    ..quipu_segment::Config::default()
-                },
-            },
-            snapshot_dir: dir.join("snapshots"),
-        })
-    }
-
-    fn opener(&self, consensus: &Arc<Consensus>, clock: &Clock, tasks: &TaskGroup) -> Opener {
-        Opener {
-            consensus: Arc::clone(consensus),
-            journal: Arc::clone(&self.journal),
-            kv: self.kv.clone(),
-            partitions: self.partitions.clone(),
-            snapshot_dir: self.snapshot_dir.clone(),
-            clock: clock.clone(),
-            tasks: tasks.child("shards"),
+/// Opens what lies on the disk. What cannot be opened without forgetting promises goes, if others
+/// can feed this node.
+async fn open(
+    config: &Config,
+    clock: &Clock,
+    tasks: &TaskGroup,
+    progress: &StartProgress,
+) -> anyhow::Result<Local> {
+    let identity = local::identify(config).await?;
+    loop {
+        match local::open(config, &identity, tasks).await? {
+            Found::Whole(local) => return Ok(*local),
+            Found::Lost(why) => {
+                let node = Lost { config, clock, tasks, identity: &identity, why: &why };
+                node.rebuild(progress).await?;
+            }
         }
     }
 }
 
-fn journal_config(config: &Config) -> anyhow::Result<quipu_journal::Config> {
-    Ok(quipu_journal::Config {
-        file_bytes: config.journal.file_bytes,
-        recycled_files_max: usize::try_from((RECYCLED_BYTES / config.journal.file_bytes).max(2))?,
-        tail_bytes_max: usize::try_from(config.journal.tail_bytes)?,
-        flush: config.journal.flush_interval.map_or(FlushPolicy::Always, FlushPolicy::Interval),
-    })
-}
-
-fn consensus(config: &Config, clock: &Clock, tasks: &TaskGroup, local: &Local) -> Arc<Consensus> {
+fn consensus(
+    config: &Config,
+    clock: &Clock,
+    tasks: &TaskGroup,
+    (identity, images): (&Identity, &Images),
+) -> Arc<Consensus> {
     let raft = quipu_consensus::Config {
         heartbeat_interval: config.raft.heartbeat,
         election_timeout_min: config.raft.election_min,
@@ -223,9 +166,8 @@ fn consensus(config: &Config, clock: &Clock, tasks: &TaskGroup, local: &Local) -
         catch_up_rate: config.limits.catch_up_rate,
         ..quipu_consensus::Config::default()
     };
-    let addresses = Addresses::new(&config.cluster.bootstrap, local.images.clone());
-    let identity = local.identity.peer_identity();
-    Consensus::new(raft, identity, Arc::new(addresses), clock.clone(), tasks)
+    let addresses = Addresses::new(&config.cluster.bootstrap, images.clone());
+    Consensus::new(raft, identity.peer_identity(), Arc::new(addresses), clock.clone(), tasks)
 }
 
 fn settings(config: &Config) -> Settings {

@@ -34,6 +34,19 @@ pub enum ResidenceError {
     /// A directory cannot be removed.
     #[error("remove a replica's directory: {0}")]
     Disk(#[from] std::io::Error),
+    /// The replica forgot what it promised.
+    #[error(
+        "replica {replica} of shard {shard} was lost with this node's journal: nothing below \
+         replica {first} is opened here; waiting for the metadata to name the one in its place"
+    )]
+    Forgotten {
+        /// The shard.
+        shard: ShardId,
+        /// Its replica.
+        replica: ReplicaId,
+        /// The node's own id in the metadata group: what it was given since is above.
+        first: ReplicaId,
+    },
     /// The journal has stopped.
     #[error("the journal has stopped")]
     Journal,
@@ -49,6 +62,8 @@ pub struct Residence {
     journal: Arc<Journal>,
     partitions: PartitionEnv,
     snapshot_dir: PathBuf,
+    /// Replicas with lower ids forgot what they promised, if they were ever here.
+    first: ReplicaId,
 }
 
 impl std::fmt::Debug for Residence {
@@ -58,15 +73,16 @@ impl std::fmt::Debug for Residence {
 }
 
 impl Residence {
-    /// The notes in a node's tables.
+    /// The notes in a node's tables. Replicas with ids below `first` are not opened.
     #[must_use]
     pub const fn new(
         kv: Store,
         journal: Arc<Journal>,
         partitions: PartitionEnv,
         snapshot_dir: PathBuf,
+        first: ReplicaId,
     ) -> Self {
-        Self { kv, journal, partitions, snapshot_dir }
+        Self { kv, journal, partitions, snapshot_dir, first }
     }
 
     /// Every shard of which there is something, with whose it is.
@@ -87,6 +103,9 @@ impl Residence {
     /// # Errors
     /// [`ResidenceError`]; to be tried again as a whole.
     pub fn claim(&self, shard: ShardId, replica: ReplicaId) -> Result<(), ResidenceError> {
+        if replica < self.first {
+            return Err(ResidenceError::Forgotten { shard, replica, first: self.first });
+        }
         let known = self.kv.get(&Key::ShardReplica(shard))?;
         match known.map(|bytes| decode(&bytes)).transpose()? {
             Some(known) if known == replica => return Ok(()),
@@ -184,4 +203,37 @@ impl Residence {
 fn decode(bytes: &[u8]) -> Result<ReplicaId, InvalidRow> {
     let bytes: [u8; 8] = bytes.try_into().map_err(|_| InvalidRow)?;
     Ok(ReplicaId::new(u64::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image that is behind still names what was lost.
+    #[test]
+    fn a_replica_that_forgot_what_it_promised_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = quipu_disk::real();
+        let (journal, _) = Journal::open(
+            Arc::clone(&disk),
+            dir.path().join("journal"),
+            quipu_journal::Config::default(),
+            Arc::new(|reason| panic!("{reason}")),
+        )
+        .unwrap();
+        let partitions = PartitionEnv {
+            disk,
+            root_dir: dir.path().join("partitions"),
+            segment: quipu_segment::Config::default(),
+        };
+        let kv = Store::open(&dir.path().join("meta")).unwrap();
+        let (journal, snapshots) = (Arc::new(journal), dir.path().join("snapshots"));
+        let residence = Residence::new(kv, journal, partitions, snapshots, ReplicaId::new(50));
+        let shard = ShardId::new(1);
+        let refused = residence.claim(shard, ReplicaId::new(49)).unwrap_err();
+        assert!(matches!(refused, ResidenceError::Forgotten { .. }), "{refused}");
+        assert_eq!(residence.residents().unwrap(), [], "nothing is noted");
+        residence.claim(shard, ReplicaId::new(51)).unwrap();
+        assert_eq!(residence.residents().unwrap(), [(shard, ReplicaId::new(51))]);
+    }
 }

@@ -200,6 +200,7 @@ pub(crate) const SHARDS: Part = Part {
 const STARTING: &str = "a node that starts leads nothing yet";
 const LEADS: &str = "only who leads does it";
 const LAGS: &str = "only who lags behind a leader does it";
+const REBUILDS: &str = "tests/rebuild.rs damages journals and crashes at each of these";
 const MOVES: &str = "replicas that move are the subject of tests/elasticity";
 const SPARES: &str = "a gibibyte of purged files is kept for another life";
 
@@ -210,6 +211,15 @@ pub(crate) const OUT_OF_REACH: &[(&str, &[Role], &str)] = &[
     ("shard.evict.noted", BOTH, MOVES),
     ("shard.evict.journal-removed", BOTH, MOVES),
     ("shard.evict.dirs-removed", BOTH, MOVES),
+    ("metadata.rebuild.aside", BOTH, REBUILDS),
+    ("metadata.rebuild.asking", BOTH, REBUILDS),
+    ("metadata.rebuild.end.after", BOTH, REBUILDS),
+    ("metadata.rebuild.end.before", BOTH, REBUILDS),
+    ("metadata.rebuild.grant.after", BOTH, REBUILDS),
+    ("metadata.rebuild.grant.before", BOTH, REBUILDS),
+    ("metadata.rebuild.granted", BOTH, REBUILDS),
+    ("metadata.rebuild.moved", BOTH, REBUILDS),
+    ("metadata.rebuild.noted", BOTH, REBUILDS),
     ("journal.discard.before", BOTH, SPARES),
     ("journal.discard.after", BOTH, SPARES),
     ("journal.start.before", LEADER, STARTING),

@@ -160,6 +160,12 @@ async fn a_stopped_nodes_directory_is_looked_at_without_a_change() -> Result<()>
     ensure!(diagnosis.1.iter().any(|(_, kind, _)| kind == "journal-damaged"), "{diagnosis:?}");
     std::fs::write(&journal, good)?;
 
+    let aside = data.join("quarantine/2026-11-22T10-00-00Z-start-3");
+    std::fs::create_dir_all(&aside)?;
+    let diagnosis = ask(&operator, &["--dir", &dir]).await?;
+    has(&diagnosis, "note", "quarantine", &aside.display().to_string())?;
+    std::fs::remove_dir_all(data.join("quarantine"))?;
+
     let version = data.join("VERSION");
     let good = std::fs::read(&version)?;
     std::fs::write(&version, "{}\n")?;

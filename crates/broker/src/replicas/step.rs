@@ -74,7 +74,9 @@ pub(super) fn next(
     let voters = standing.voters();
     let mut without_vote = wanted.difference(&voters).copied();
     if let Some(joins) = without_vote.find(|replica| standing.has_caught_up(*replica)) {
-        let mut voters = voters;
+        // In one step with those that are gone for good, who could grant nothing.
+        let lost: BTreeSet<ReplicaId> = record.lost().map(|(replica, _)| replica).collect();
+        let mut voters: BTreeSet<ReplicaId> = voters.difference(&lost).copied().collect();
         voters.insert(joins);
         return Some(Step::Vote(voters));
     }
@@ -161,6 +163,22 @@ mod tests {
         assert_eq!(step(&changing), None);
         changing.change = MembersChange::HalfWay(set(&[1, 2, 3, 4]));
         assert_eq!(step(&changing), voting, "what was begun is ended first");
+    }
+
+    #[test]
+    fn a_replica_that_its_node_lost_is_replaced_in_one_step() {
+        let mut record = record(&[1, 2, 13], &[]);
+        record.replicas[2].1 = NodeId::new(3);
+        record.leaving = placed(&[3]);
+        let step = |standing: &Standing| next(&record, standing, |_| true);
+        let follow = Step::Follow { replica: id(13), node: NodeId::new(3) };
+        assert_eq!(step(&standing(1, &[1, 2, 3], &[], &[3])), Some(follow));
+        assert_eq!(step(&standing(1, &[1, 2, 3], &[13], &[3, 13])), None, "it catches up");
+        let swapped = Some(Step::Vote(set(&[1, 2, 13])));
+        assert_eq!(step(&standing(1, &[1, 2, 3], &[13], &[3])), swapped, "two can grant it");
+        assert_eq!(step(&standing(1, &[1, 2, 13], &[3], &[3])), Some(Step::Forget(vec![id(3)])));
+        let settled = Some(Step::Settle(set(&[1, 2, 13])));
+        assert_eq!(step(&standing(1, &[1, 2, 13], &[], &[])), settled);
     }
 
     #[test]

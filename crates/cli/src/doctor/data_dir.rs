@@ -21,6 +21,16 @@ pub(super) fn examine(dir: &Path) -> anyhow::Result<Vec<Finding>> {
                 "node {} of cluster {cluster}, start {}, format level {}",
                 identity.node, identity.incarnation, identity.level
             ));
+            if identity.rebuild.is_some() {
+                found.push(Finding::new(
+                    Severity::Note,
+                    "rebuild",
+                    dir.join("VERSION").display().to_string(),
+                    "the node was given other replicas, or asked for them, because its journal is \
+                     damaged: what it had before is not opened any more",
+                    "start it: it carries on",
+                ));
+            }
         }
         Err(error) => {
             let is_nothing = matches!(error, IdentityError::Nothing { .. });
@@ -30,6 +40,7 @@ pub(super) fn examine(dir: &Path) -> anyhow::Result<Vec<Finding>> {
             }
         }
     }
+    quarantine(&*disk, &dir.join("quarantine"), &mut found);
     journal(&*disk, &dir.join("journal"), &mut found);
     partitions(&*disk, &dir.join("partitions"), &mut found);
     Ok(found)
@@ -62,6 +73,20 @@ fn sentence(kind: &'static str, place: impl std::fmt::Display, words: &str) -> F
     Finding::new(Severity::Error, kind, place.to_string(), what, advice)
 }
 
+/// What a rebuild moved aside is nobody's any more.
+fn quarantine(disk: &dyn Disk, dir: &Path, found: &mut Vec<Finding>) {
+    let folders = disk.read_dir(dir).unwrap_or_default();
+    for folder in folders.iter().filter(|folder| folder.is_dir) {
+        found.push(Finding::new(
+            Severity::Note,
+            "quarantine",
+            dir.join(&folder.name).display().to_string(),
+            "what this node had before its journal was damaged; REASON in it says how",
+            "remove it once the cluster is healthy; never move it back",
+        ));
+    }
+}
+
 fn journal(disk: &dyn Disk, dir: &Path, found: &mut Vec<Finding>) {
     if !disk.exists(dir) {
         return;
@@ -75,9 +100,9 @@ fn journal(disk: &dyn Disk, dir: &Path, found: &mut Vec<Finding>) {
                 "journal-damaged",
                 place,
                 error_chain(&error),
-                "do not delete anything: the other replicas have what was acknowledged; move the \
-                 directory away and use `quipu node replace` on a running node, or restore a \
-                 missing file",
+                "do not delete anything: start the node, and if the other nodes hold all it held, \
+                 its data moves to quarantine/ and it is fed from them; if it says that they do \
+                 not, restore what is missing",
             ));
             return;
         }

@@ -152,6 +152,7 @@ fn is_modest(command: &Command) -> bool {
         | Command::DeletePolicy { .. }
         | Command::SetNodeState { .. }
         | Command::RemoveNode { .. }
+        | Command::RebuildNode(_)
         | Command::MoveReplicas(_)
         | Command::SettleShard { .. }
         | Command::PlanMoves(_)

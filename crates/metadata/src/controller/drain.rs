@@ -122,9 +122,12 @@ fn due(
     let handovers = image.shards.iter().filter_map(|(shard, record)| {
         let source = leader_of(*shard).filter(|source| !may_lead(*source))?;
         let held = record.replicas.iter().chain(&record.leaving);
-        let may_take = |node: NodeId| may_lead(node) && liveness.is_alive(node);
+        let lost: Vec<(ReplicaId, NodeId)> = record.lost().collect();
+        let may_take = |held: &&(ReplicaId, NodeId)| {
+            may_lead(held.1) && liveness.is_alive(held.1) && !lost.contains(held)
+        };
         let successors: Vec<ReplicaId> =
-            held.filter(|(_, node)| may_take(*node)).map(|(replica, _)| *replica).collect();
+            held.filter(may_take).map(|(replica, _)| *replica).collect();
         let is_due = !successors.is_empty() && liveness.is_alive(source);
         is_due.then_some(Handover { shard: *shard, source, successors })
     });

@@ -7,7 +7,7 @@ use quipu_types::{NodeId, ShardId};
 use super::Controller;
 use super::liveness::Liveness;
 use crate::command::Command;
-use crate::image::{Image, NodeState, ReplicaMove};
+use crate::image::{Image, NodeState, ReplicaMove, ShardRecord};
 use crate::placement::{self, Placed, Site};
 use crate::state_machine;
 
@@ -47,7 +47,11 @@ fn empty(image: &Image) -> Vec<NodeId> {
 
 /// The moves that may begin now.
 fn next(image: &Image, is_alive: impl Fn(NodeId) -> bool) -> Vec<ReplicaMove> {
-    let under_way = image.shards.values().filter(|shard| shard.is_moving()).count();
+    // What moves to a node that is to leave is to move on, and holds nothing up.
+    let may_host = |node: &NodeId| image.nodes.get(node).is_some_and(|it| it.state.may_host());
+    let is_under_way =
+        |shard: &&ShardRecord| shard.is_moving() && shard.nodes().iter().all(may_host);
+    let under_way = image.shards.values().filter(is_under_way).count();
     let at_once = match image.planned.at_once {
         0 => AT_ONCE,
         planned => usize::try_from(planned).unwrap_or(usize::MAX),
@@ -97,8 +101,8 @@ mod tests {
     use quipu_types::ReplicaId;
 
     use super::*;
+    use crate::image::PlannedMoves;
     use crate::image::tests::node_record;
-    use crate::image::{PlannedMoves, ShardRecord};
 
     fn image(shards: &[[u64; 3]], nodes: u64, leaving: &[u64]) -> Image {
         let mut image = Image::default();

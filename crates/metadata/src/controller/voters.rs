@@ -77,9 +77,13 @@ fn next(
     is_ready: impl Fn(ReplicaId) -> bool,
 ) -> Option<Step> {
     let is_removed = |node: NodeId| image.removed.contains_key(&node);
-    let is_leaving = |node: NodeId| {
-        let state = image.nodes.get(&node).map(|record| record.state);
-        is_removed(node) || state == Some(NodeState::Decommissioning)
+    // Its node has another by now: it forgot what it promised, and is gone for good.
+    let is_lost = |member: &Member| {
+        image.metadata_replica(member.node).is_some_and(|known| known != member.replica)
+    };
+    let is_leaving = |member: &Member| {
+        let state = image.nodes.get(&member.node).map(|record| record.state);
+        is_lost(member) || is_removed(member.node) || state == Some(NodeState::Decommissioning)
     };
     let voters: BTreeSet<ReplicaId> =
         members.iter().filter(|member| member.is_voter).map(|member| member.replica).collect();
@@ -89,17 +93,21 @@ fn next(
         _ => 5,
     };
     let leaving: Vec<&Member> =
-        members.iter().filter(|member| member.is_voter && is_leaving(member.node)).collect();
+        members.iter().filter(|member| member.is_voter && is_leaving(member)).collect();
     let staying = voters.len() - leaving.len();
     let may_join = |member: &&Member| {
         !member.is_voter
+            && !is_lost(member)
             && image.nodes.get(&member.node).is_some_and(|it| it.state == NodeState::Active)
             && is_ready(member.replica)
     };
     if staying < wanted
         && let Some(joins) = members.iter().find(may_join)
     {
-        let mut voters = voters;
+        // In one step with those that are lost, who could grant nothing: fewer must be there.
+        let lost = leaving.iter().filter(|member| is_lost(member)).map(|member| member.replica);
+        let lost: BTreeSet<ReplicaId> = lost.collect();
+        let mut voters: BTreeSet<ReplicaId> = voters.difference(&lost).copied().collect();
         voters.insert(joins.replica);
         return Some(Step::Vote(voters));
     }
@@ -116,16 +124,18 @@ fn next(
         voters.remove(&leaves.replica);
         return Some(Step::Vote(voters));
     }
-    let gone = members.iter().filter(|member| !member.is_voter && is_removed(member.node));
+    let is_gone = |member: &&Member| is_removed(member.node) || is_lost(member);
+    let gone = members.iter().filter(|member| !member.is_voter).filter(is_gone);
     let gone: Vec<ReplicaId> = gone.map(|member| member.replica).collect();
     (!gone.is_empty()).then_some(Step::Forget(gone))
 }
 
 #[cfg(test)]
 mod tests {
-    use quipu_types::DirectoryId;
+    use quipu_types::{DirectoryId, Incarnation};
 
     use super::*;
+    use crate::image::Rebuilt;
     use crate::image::tests::node_record;
 
     fn image(nodes: u64, leaving: &[u64]) -> Image {
@@ -165,6 +175,26 @@ mod tests {
         assert_eq!(next(&image(5, &[]), &five, ONE, |_| false), None);
         // Founders that have not registered yet keep their votes.
         assert_eq!(next(&image(0, &[]), &members(&[1, 2, 3], &[]), ONE, |_| true), None);
+    }
+
+    #[test]
+    fn a_replica_whose_node_began_anew_gives_its_vote_to_another_in_one_step() {
+        let mut three = image(3, &[]);
+        let replica = ReplicaId::new(1 << 33);
+        let rebuilt = Rebuilt { replica, incarnation: Incarnation::new(4) };
+        three.nodes.get_mut(&NodeId::new(3)).unwrap().rebuilt = Some(rebuilt);
+        let mut members = members(&[1, 2, 3], &[]);
+        assert_eq!(next(&three, &members, ONE, |_| true), None, "nobody takes its place yet");
+        members.push(Member { replica, node: NodeId::new(3), is_voter: false });
+        assert_eq!(next(&three, &members, ONE, |_| false), None, "it catches up");
+        assert_eq!(next(&three, &members, ONE, |_| true), vote(&[1, 2, 1 << 33]));
+        for member in &mut members {
+            member.is_voter = member.replica != ReplicaId::new(3);
+        }
+        let gone = Some(Step::Forget(vec![ReplicaId::new(3)]));
+        assert_eq!(next(&three, &members, ONE, |_| true), gone);
+        members.retain(|member| member.is_voter);
+        assert_eq!(next(&three, &members, ONE, |_| true), None);
     }
 
     #[test]

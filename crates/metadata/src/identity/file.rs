@@ -5,11 +5,11 @@ use std::path::Path;
 
 use quipu_disk::{Disk, OpenMode};
 use quipu_types::{
-    ClusterId, DirectoryId, FormatLevel, Incarnation, NodeId, StartHistory, StartId,
+    ClusterId, DirectoryId, FormatLevel, Incarnation, NodeId, ReplicaId, StartHistory, StartId,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Founder, IdentityError};
+use super::{Founder, IdentityError, Rebuild};
 use crate::level;
 
 /// The layout this release writes. Persisted; grows with each change.
@@ -35,6 +35,12 @@ pub(super) struct VersionFile {
     /// Nil before the node belongs to one.
     pub(super) cluster: ClusterId,
     pub(super) founders: Vec<Founder>,
+    /// Its id in the metadata group since it was rebuilt; absent where it is the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replica: Option<ReplicaId>,
+    /// Absent unless the node is on the way to a new id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rebuild: Option<Rebuild>,
 }
 
 /// What every format has.
@@ -58,6 +64,8 @@ impl VersionFile {
             starts: StartHistory::first(start),
             cluster: ClusterId::from_bytes([0; 16]),
             founders: Vec::new(),
+            replica: None,
+            rebuild: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use quipu_disk::Disk;
 use quipu_types::{ClusterId, DirectoryId, FormatLevel, Incarnation, NodeId};
 
-use super::{CONTENTS, Founder, IdentityError, JOURNAL, VERSION_FILE, file, is_empty};
+use super::{CONTENTS, Founder, IdentityError, JOURNAL, Rebuild, VERSION_FILE, file, is_empty};
 
 /// What a `VERSION` file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct IdentityReport {
     pub level: FormatLevel,
     /// Who formed the cluster.
     pub founders: Vec<Founder>,
+    /// How far a rebuild has come, if one has begun.
+    pub rebuild: Option<Rebuild>,
 }
 
 /// Reads whose directory this is, as a start would, without one. Takes no lock. Blocks.
@@ -37,7 +39,8 @@ pub fn inspect(disk: &dyn Disk, dir: &Path) -> Result<IdentityReport, IdentityEr
         }
         return Err(IdentityError::Nothing { dir: dir.to_owned() });
     };
-    if file.cluster != ClusterId::default() && is_empty(disk, &dir.join(JOURNAL))? {
+    let is_whole = file.cluster != ClusterId::default() && file.rebuild.is_none();
+    if is_whole && is_empty(disk, &dir.join(JOURNAL))? {
         return Err(IdentityError::NoJournal { dir: dir.to_owned() });
     }
     Ok(IdentityReport {
@@ -47,5 +50,6 @@ pub fn inspect(disk: &dyn Disk, dir: &Path) -> Result<IdentityReport, IdentityEr
         incarnation: file.incarnation,
         level: file.level,
         founders: file.founders,
+        rebuild: file.rebuild,
     })
 }

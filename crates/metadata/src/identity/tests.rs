@@ -1,4 +1,5 @@
 use quipu_disk::{Faults, FaultyDisk, OpenMode};
+use quipu_types::ReplicaId;
 
 use super::*;
 
@@ -269,4 +270,27 @@ fn the_file_is_the_documented_one() {
     let example = page.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(String::from_utf8(file.encode()).unwrap(), example);
     assert_eq!(VersionFile::decode(&version_path(), example.as_bytes()).unwrap(), file);
+}
+
+/// The fields of a rebuild are there only once one has begun: as `docs/formats/identity.md` says.
+#[test]
+fn a_rebuild_is_written_as_documented() {
+    let disk = disk();
+    let identity = open_as(&disk, 2).unwrap();
+    adopt(&disk, &identity, vec![]);
+    assert!(!content(&disk).contains("\"rebuild\"") && !content(&disk).contains("\"replica\""));
+    identity.note_asking().unwrap();
+    assert_eq!(inspect(&disk, Path::new(DIR)).unwrap().rebuild, Some(Rebuild::Asking));
+    assert!(content(&disk).contains("\n  \"rebuild\": \"asking\"\n"), "{}", content(&disk));
+    identity.note_granted(ReplicaId::new(1 << 32), "aside".to_owned(), "why").unwrap();
+    let fields = concat!(
+        "\n  \"replica\": 4294967296,\n  \"rebuild\": {\n    \"moving\": {\n",
+        "      \"folder\": \"aside\"\n    }\n  }\n}\n",
+    );
+    assert!(content(&disk).contains(fields), "{}", content(&disk));
+    identity.end_rebuild().unwrap();
+    assert!(content(&disk).contains("\n  \"replica\": 4294967296\n}\n"), "{}", content(&disk));
+    drop(identity);
+    let again = open_as(&disk, 2).unwrap();
+    assert_eq!((again.replica(), again.rebuild()), (ReplicaId::new(1 << 32), None));
 }

@@ -58,6 +58,13 @@ impl Images {
     }
 }
 
+/// Of a node that knows of no cluster.
+impl Default for Images {
+    fn default() -> Self {
+        Self::new(Image::default())
+    }
+}
+
 impl fmt::Debug for Images {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Images").field("version", &self.version()).finish_non_exhaustive()

@@ -11,6 +11,7 @@ mod elastic;
 mod levels;
 mod moving;
 mod partitions;
+mod rebuild;
 
 const RULE: Rule = Rule::LeastLoaded;
 

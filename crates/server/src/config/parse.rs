@@ -10,7 +10,7 @@ use super::layers::{ConfigError, Layers, Resolved};
 use super::setting::{Kind, find};
 use super::{
     ClusterConfig, Config, JournalConfig, LimitsConfig, ListenersConfig, LogConfig, LogFormat,
-    NodeConfig, RaftConfig, StorageConfig,
+    NodeConfig, Quarantine, RaftConfig, StorageConfig,
 };
 
 impl Config {
@@ -48,6 +48,7 @@ impl Config {
                 min_free: reader.bytes("storage.min-free")?,
                 retention_interval: reader.duration("storage.retention-interval")?,
                 scrub_interval: reader.duration("storage.scrub-interval")?,
+                quarantine: reader.quarantine("storage.quarantine")?,
                 journal_entries_kept: reader.number("storage.journal-entries-kept")?,
             },
             raft: RaftConfig {
@@ -241,6 +242,14 @@ impl Reader<'_> {
             "text" => Ok(LogFormat::Text),
             "json" => Ok(LogFormat::Json),
             _ => Err("expected auto, text or json".to_owned()),
+        })
+    }
+
+    fn quarantine(&self, key: &'static str) -> Result<Quarantine, ConfigError> {
+        self.parse(key, |text| match text {
+            "auto" => Ok(Quarantine::Auto),
+            "refuse" => Ok(Quarantine::Refuse),
+            _ => Err("expected auto or refuse".to_owned()),
         })
     }
 }

@@ -175,6 +175,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "Everything stored is read and checked once in this time; what is damaged is fetched from a peer. 0s: only what readers find.",
     },
     Setting {
+        key: "storage.quarantine",
+        kind: Kind::OneOf(&["auto", "refuse"]),
+        default: Some("auto"),
+        doc: "A node whose journal is damaged in the middle may have forgotten votes and records. auto: when a majority of every shard it holds is there without it, its data moves to quarantine/ and it is fed from the others under new replica ids; otherwise, and with refuse, it does not start and nothing is touched.",
+    },
+    Setting {
         key: "storage.journal-entries-kept",
         kind: Kind::Number { min: 0, max: 10_000_000 },
         default: Some("2000"),

@@ -204,5 +204,6 @@ fn node_record(node: NodeId) -> NodeRecord {
         version: String::new(),
         levels: LevelRange::default(),
         state: NodeState::Active,
+        rebuilt: None,
     }
 }
