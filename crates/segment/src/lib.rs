@@ -17,6 +17,7 @@ mod active;
 mod batches;
 mod compaction;
 mod config;
+mod contents;
 mod error;
 mod extent;
 mod file_name;

@@ -12,6 +12,7 @@ use crate::{Config, LogEnd, OpenError, ReadError, SegmentLog};
 
 mod appends;
 mod compaction;
+mod compressed;
 mod concurrent;
 mod damage;
 mod extents;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quipu_runtime::Rng;
-use quipu_types::record::{BatchBuilder, Record, ValidatedBatch};
+use quipu_types::record::{BatchBuilder, Codec, Record, ValidatedBatch};
 
 use super::*;
 use crate::test_batch::{compressed, for_seeds};
-use crate::{CompactionReport, CompactionRule};
+use crate::{CompactionReport, CompactionRule, contents};
 
 const FOR_EVER: u64 = u64::MAX;
+const CODECS: [Codec; 4] = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
-/// Offset → record, of everything that is not compressed.
+/// Offset → record, of every batch that can be looked into.
 type Records = BTreeMap<Offset, Record>;
 
 fn record(rng: &mut Rng, time: i64) -> Record {
@@ -23,14 +24,15 @@ fn record(rng: &mut Rng, time: i64) -> Record {
 }
 
 fn keyed_batch(rng: &mut Rng, time: i64) -> ValidatedBatch {
-    if rng.below(10) == 0 {
+    if rng.below(30) == 0 {
         return compressed(&[time, time + 1], 20);
     }
     let mut builder = BatchBuilder::new(TimestampMs::new(time));
     for n in 0..1 + rng.below(4) {
         builder.push(&record(rng, time + i64::try_from(n).unwrap())).unwrap();
     }
-    builder.finish_plain()
+    let at = usize::try_from(rng.below(7)).unwrap();
+    quipu_compression::finish(builder, *CODECS.get(at).unwrap_or(&Codec::None)).unwrap()
 }
 
 /// The records of stored batches, which must follow each other without a gap in offsets.
@@ -42,7 +44,8 @@ fn records(batches: &[Bytes]) -> Records {
         let base = batch.header().base_offset;
         assert_eq!(base, next.unwrap_or(base), "batches follow each other");
         next = Some(base.plus(batch.record_count().into()));
-        found.extend(batch.records().into_iter().flatten().map(Result::unwrap));
+        let section = contents::plain(&batch);
+        found.extend(section.into_iter().flat_map(|it| batch.records_of(it)).map(Result::unwrap));
     }
     found
 }
@@ -233,7 +236,7 @@ fn settled(keys: &[(&str, Option<&str>)]) -> (FaultyDisk, SegmentLog) {
     (disk, log)
 }
 
-fn rule(now: i64) -> CompactionRule {
+pub(super) fn rule(now: i64) -> CompactionRule {
     CompactionRule {
         until: Offset::new(u64::MAX),
         now: TimestampMs::new(now),
@@ -245,7 +248,7 @@ fn rule(now: i64) -> CompactionRule {
 }
 
 /// Offsets that have a record.
-fn kept(log: &SegmentLog) -> Vec<u64> {
+pub(super) fn kept(log: &SegmentLog) -> Vec<u64> {
     let all = read_all(log, Offset::ZERO, log.end().next, 1000).unwrap();
     records(&all).keys().map(|offset| offset.get()).collect()
 }
