@@ -13,6 +13,7 @@ use super::segment_rig::{append, open};
 use crate::input::{also_resealed, disk, shared};
 use crate::{Seed, Verdict, reseal, samples};
 
+const ROUNDS: i64 = 5;
 const EPOCH: LeaderEpoch = LeaderEpoch::new(1);
 
 pub(crate) fn run(input: &[u8]) -> Verdict {
@@ -47,9 +48,11 @@ fn check(input: &[u8]) -> Verdict {
     let end = log.flush().expect("a disk without faults");
     log.settle(end);
     let before = stored(&log);
-    for now in [i64::MAX - 2, i64::MAX - 1] {
-        log.reader().compact(&rule(now)).expect("a disk without faults");
-        compare(&before, &stored(&log), end.segment);
+    // A round for each of three segments at most, and for tombstones.
+    for round in 1..=ROUNDS {
+        log.reader().compact(&rule(i64::MAX - 10 + round)).expect("a disk without faults");
+        let sealed = if round == ROUNDS { end.segment } else { Offset::ZERO };
+        compare(&before, &stored(&log), sealed);
     }
     Verdict::Accepted
 }
@@ -88,6 +91,7 @@ fn records(batches: &[ValidatedBatch]) -> BTreeMap<Offset, Record> {
     batches.iter().filter_map(open).flatten().collect()
 }
 
+/// What is below `sealed` was compacted to the end.
 fn compare(before: &[ValidatedBatch], after: &[ValidatedBatch], sealed: Offset) {
     for (before, after) in before.iter().zip(after) {
         assert_eq!(before.record_count(), after.record_count());
