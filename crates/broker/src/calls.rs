@@ -25,6 +25,9 @@ pub(crate) const STANDINGS: u32 = 0x0103;
 /// Asks a replica for stored batches that another one lost.
 pub(crate) const COPY_RANGE: u32 = 0x0104;
 
+/// Asks a replica for everything up to an offset, piece by piece.
+pub(crate) const COPY_LOG: u32 = 0x0105;
+
 /// Bytes of a partition in a payload.
 pub(crate) const PARTITION_BYTES: usize = 20;
 /// How long a question of another node is worked on.
@@ -57,6 +60,9 @@ pub(crate) fn register(broker: &Broker) {
     });
     on_call(broker, COPY_RANGE, |broker, payload| {
         Box::pin(async move { broker.answer_copy(payload).await })
+    });
+    on_call(broker, COPY_LOG, |broker, payload| {
+        Box::pin(async move { broker.answer_log(payload).await })
     });
     on_call(broker, STANDINGS, |broker, payload| {
         Box::pin(async move {

@@ -227,7 +227,7 @@ fn is_worth_it(candidates: &[Candidate], dirty: usize, rule: &CompactionRule) ->
 }
 
 /// Walks over the batches of a sealed segment, each checked.
-fn each_batch(
+pub(crate) fn each_batch(
     sealed: &Sealed,
     mut take: impl FnMut(&ValidatedBatch) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {

@@ -20,6 +20,7 @@ mod looks;
 mod mends;
 mod opening;
 mod power_cuts;
+mod prefixes;
 mod times;
 
 fn dir() -> PathBuf {

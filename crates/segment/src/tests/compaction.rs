@@ -50,19 +50,19 @@ fn records(batches: &[Bytes]) -> Records {
     found
 }
 
-struct World {
-    rng: Rng,
-    disk: FaultyDisk,
-    log: SegmentLog,
-    model: Model,
-    applied: usize,
-    durable: LogEnd,
-    now: i64,
-    report: CompactionReport,
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) disk: FaultyDisk,
+    pub(super) log: SegmentLog,
+    pub(super) model: Model,
+    pub(super) applied: usize,
+    pub(super) durable: LogEnd,
+    pub(super) now: i64,
+    pub(super) report: CompactionReport,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::seeded(seed);
         let disk = faulty(seed);
         let config = config(300 + rng.below(900), u32::try_from(rng.below(400)).unwrap());
@@ -72,7 +72,7 @@ impl World {
         Self { rng, disk, log, model, applied: 0, durable, now: 0, report }
     }
 
-    fn append(&mut self) -> Result<(), crate::WriteError> {
+    pub(super) fn append(&mut self) -> Result<(), crate::WriteError> {
         if self.applied == self.model.batches.len() {
             self.now += 100;
             let batch = keyed_batch(&mut self.rng, self.now);
@@ -83,13 +83,13 @@ impl World {
         Ok(())
     }
 
-    fn checkpoint(&mut self) -> Result<(), crate::WriteError> {
+    pub(super) fn checkpoint(&mut self) -> Result<(), crate::WriteError> {
         self.durable = self.log.flush()?;
         self.log.settle(self.durable);
         Ok(())
     }
 
-    fn rule(&mut self, tombstone_ms: u64) -> CompactionRule {
+    pub(super) fn rule(&mut self, tombstone_ms: u64) -> CompactionRule {
         CompactionRule {
             until: self.log.end().next,
             // The youngest record of a batch is a little younger than the batch.
@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    fn compact(&mut self) -> Result<(), ReadError> {
+    pub(super) fn compact(&mut self) -> Result<(), ReadError> {
         let tombstone_ms = [0, 500, FOR_EVER][usize::try_from(self.rng.below(3)).unwrap()];
         let rule = self.rule(tombstone_ms);
         let done = self.log.reader().compact(&rule)?;
@@ -110,7 +110,7 @@ impl World {
         Ok(())
     }
 
-    fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         let is_power_cut = self.disk.is_dead() || self.rng.below(2) == 0;
         self.disk = if is_power_cut { self.disk.power_cut() } else { self.disk.restart() };
         let config = config(300 + self.rng.below(900), 100);
@@ -123,7 +123,7 @@ impl World {
 
     /// What is there is as it was written, and of each key the newest is there, or a tombstone was
     /// and nothing older is.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let end = self.log.end().next;
         let found = records(&read_all(&self.log, Offset::ZERO, end, 900).unwrap());
         let stored: Vec<Bytes> =
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// A replica that never compacted has the same newest records.
-    fn compare_with_a_twin(&mut self) {
+    pub(super) fn compare_with_a_twin(&mut self) {
         let disk = faulty(1);
         let mut twin = open(&disk, &config(1 << 20, 0), 0, LogEnd::default());
         for batch in &self.model.batches[..self.applied] {
