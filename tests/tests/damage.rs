@@ -1,5 +1,8 @@
 //! What rots on one node is found, never served, and fetched from another.
 
+#[path = "damage/compacted.rs"]
+mod compacted;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,8 +61,9 @@ async fn read_all(client: &Client, count: usize) -> Result<()> {
 }
 
 /// The segments of the one partition on a node, oldest first.
-fn segments(cluster: &mut Cluster, node: u64) -> Result<Vec<PathBuf>> {
-    let root = cluster.node(node).dir().join("data/partitions");
+fn segments(cluster: &Cluster, node: u64) -> Result<Vec<PathBuf>> {
+    let node = cluster.nodes().iter().find(|it| it.id() == node).context("a node")?;
+    let root = node.dir().join("data/partitions");
     let mut found = Vec::new();
     for folder in std::fs::read_dir(&root)? {
         for file in std::fs::read_dir(folder?.path())? {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::calls;
 use crate::coordinator::Coordinator;
-use crate::damage::{self, Damages};
+use crate::damage::{self, Damages, Loans};
 use crate::fetch::FetchMemory;
 use crate::freshness::Freshness;
 use crate::host::{Host, Hosting};
@@ -85,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskGroup,
     pub(crate) hosting: Hosting,
     pub(crate) damages: Damages,
+    pub(crate) loans: Loans,
     pub(crate) freshness: Freshness,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) fetch_memory: FetchMemory,
@@ -111,6 +112,7 @@ impl Broker {
                 tasks: tasks.clone(),
                 hosting,
                 damages: Damages::default(),
+                loans: Loans::default(),
                 freshness: Freshness::default(),
                 producer_ids: ProducerIds::default(),
                 fetch_memory: FetchMemory::default(),

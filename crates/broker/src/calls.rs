@@ -28,6 +28,9 @@ pub(crate) const COPY_RANGE: u32 = 0x0104;
 /// Asks the leader of a shard for a part of a partition that moves away.
 pub(crate) const MOVING_PIECE: u32 = 0x0105;
 
+/// Asks a replica for everything up to an offset, piece by piece.
+pub(crate) const COPY_LOG: u32 = 0x0106;
+
 /// Bytes of a partition in a payload.
 pub(crate) const PARTITION_BYTES: usize = 20;
 /// How long a question of another node is worked on.
@@ -63,6 +66,9 @@ pub(crate) fn register(broker: &Broker) {
     });
     on_call(broker, MOVING_PIECE, |broker, payload| {
         Box::pin(async move { broker.answer_piece(payload).await })
+    });
+    on_call(broker, COPY_LOG, |broker, payload| {
+        Box::pin(async move { broker.answer_log(payload).await })
     });
     on_call(broker, STANDINGS, |broker, payload| {
         Box::pin(async move {

@@ -45,6 +45,12 @@ async fn pass(broker: &Broker, shard: &Shard, now: TimestampMs) {
         // One at a time on the whole node, for the memory.
         let Ok(_permit) = broker.inner.compacting.acquire().await else { return };
         let partition = handle.id();
+        if broker.inner.damages.is_replacing(partition) {
+            continue;
+        }
+        // Nor does a tombstone go while another replica takes a copy, piece by piece.
+        let is_lent = broker.inner.loans.hold(partition, broker.clock().monotonic());
+        let rule = if is_lent { CompactionRule { tombstone_ms: u64::MAX, ..rule } } else { rule };
         match run_blocking(move || round(&handle, rule)).await {
             Ok(Ok(report)) if report.records > 0 => {
                 tracing::info!(topic = %topic.name, %partition, ?report, "compacted");

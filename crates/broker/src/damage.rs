@@ -3,15 +3,17 @@
 //! Found by readers, and by a slow walk over everything ([`scrub`]). Nothing damaged is ever served;
 //! while a peer's copy is on its way, readers are told to come back.
 
+mod lend;
 mod mend;
+mod replace;
 mod scrub;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quipu_metadata::Image;
-use quipu_partition::ReadError;
+use quipu_partition::{PartitionHandle, ReadError};
 use quipu_runtime::{OnExit, TaskGroup};
 use quipu_types::{Offset, PartitionId};
 use tokio::sync::Notify;
@@ -20,6 +22,8 @@ use crate::Broker;
 use crate::fetch::{FetchError, FetchedPartition};
 use crate::freshness::Known;
 
+pub(crate) use self::lend::Loans;
+
 /// Damaged places that wait to be mended: more are found again.
 const PLACES_MAX: usize = 10_000;
 
@@ -27,6 +31,8 @@ const PLACES_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Damages {
     places: Mutex<BTreeMap<(PartitionId, Offset), Option<String>>>,
+    /// Partitions that compaction leaves alone: what they hold is being replaced.
+    replaced: Mutex<BTreeSet<PartitionId>>,
     found: Notify,
 }
 
@@ -69,6 +75,15 @@ impl Damages {
         }
     }
 
+    fn replaced(&self) -> MutexGuard<'_, BTreeSet<PartitionId>> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what a partition holds is being replaced.
+    pub(crate) fn is_replacing(&self, partition: PartitionId) -> bool {
+        self.replaced().contains(&partition)
+    }
+
     /// What could not be mended so far, one sentence each.
     pub(crate) fn unmended(&self) -> Vec<String> {
         let places = self.places();
@@ -88,7 +103,33 @@ pub(crate) fn start(broker: &Broker, tasks: &TaskGroup, interval: Duration) {
     }
 }
 
+/// Compaction leaves a partition alone as long as this lives.
+struct Alone<'a> {
+    damages: &'a Damages,
+    partition: PartitionId,
+}
+
+impl<'a> Alone<'a> {
+    fn with(damages: &'a Damages, partition: PartitionId) -> Self {
+        damages.replaced().insert(partition);
+        Self { damages, partition }
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.damages.replaced().remove(&self.partition);
+    }
+}
+
 impl Broker {
+    /// The replica of a partition on this node; also of one that is about to move: it is read once
+    /// more, from here.
+    fn own_partition(&self, partition: PartitionId) -> Option<PartitionHandle> {
+        let shard = self.image().shard_of(partition)?;
+        Some(self.inner.shards.get(shard)?.hosted_partition(partition)?.handle)
+    }
+
     /// Takes note of what a fetch found damaged, and tells its caller whether to come back.
     pub(crate) fn note_damage(&self, known: &Known, fetched: &mut [FetchedPartition]) {
         for partition in fetched {
@@ -102,14 +143,12 @@ impl Broker {
     }
 
     /// Whether a damaged place can be mended without anybody's help: it does not grow any more, and
-    /// another node has the same bytes.
+    /// another node has a replica.
     fn can_mend(&self, image: &Image, partition: PartitionId, at: Offset) -> bool {
         let Some(shard) = image.shard_of(partition) else { return false };
-        let is_compacted =
-            image.topic_by_id(&partition.topic).is_none_or(|topic| topic.was_compacted);
         let open = self.inner.shards.get(shard).and_then(|shard| shard.partition(partition));
         let is_sealed =
             open.and_then(|handle| handle.extent_of(at)).is_some_and(|extent| extent.is_sealed);
-        !is_compacted && is_sealed && Self::replica_nodes(image, shard).len() > 1
+        is_sealed && Self::replica_nodes(image, shard).len() > 1
     }
 }

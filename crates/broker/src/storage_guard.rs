@@ -11,11 +11,21 @@ pub struct StorageGuard {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     free: AtomicU64,
     /// Bytes that must stay free; 0 while the disk is fine.
     required: AtomicU64,
+    /// Bytes beyond those that must stay free, when it was measured.
+    room: AtomicU64,
+}
+
+impl Default for State {
+    /// Whoever does not measure has room.
+    fn default() -> Self {
+        let (free, required) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { free, required, room: AtomicU64::new(u64::MAX) }
+    }
 }
 
 /// The disk is too full to take writes.
@@ -45,6 +55,17 @@ impl StorageGuard {
         self.state.required.store(0, Ordering::Relaxed);
     }
 
+    /// The disk was measured.
+    pub fn measured(&self, free: u64, required: u64) {
+        self.state.room.store(free.saturating_sub(required), Ordering::Relaxed);
+    }
+
+    /// Bytes that may be written before writes are refused, as of the last measurement.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.state.room.load(Ordering::Relaxed)
+    }
+
     /// Why writes are refused, if they are.
     #[must_use]
     pub fn full(&self) -> Option<Full> {
@@ -68,5 +89,10 @@ mod tests {
         assert_eq!(seen_elsewhere.full(), Some(full));
         guard.open();
         assert_eq!(seen_elsewhere.full(), None);
+        assert_eq!(guard.room(), u64::MAX);
+        guard.measured(100, 30);
+        assert_eq!(seen_elsewhere.room(), 70);
+        guard.measured(10, 30);
+        assert_eq!(seen_elsewhere.room(), 0);
     }
 }

@@ -42,7 +42,6 @@ mod channels;
 mod client;
 mod clock;
 mod cluster_view;
-pub mod compression;
 mod consumer;
 mod error;
 mod link;

@@ -19,7 +19,7 @@ pub(crate) fn batch(records: u32, value: &[u8]) -> ValidatedBatch {
 
 /// The same, compressed.
 pub(crate) fn compressed(records: u32, value: &[u8], codec: Codec) -> ValidatedBatch {
-    quipu_client::compression::finish(builder(records, value), codec).expect("a small batch")
+    quipu_compression::finish(builder(records, value), codec).expect("a small batch")
 }
 
 fn builder(records: u32, value: &[u8]) -> BatchBuilder {

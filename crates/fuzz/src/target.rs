@@ -73,6 +73,8 @@ targets! {
         t::segment_damage::run, t::segment_damage::seeds;
     "segment_index", "any index files beside a whole log",
         t::segment_index::run, t::segment_index::seeds;
+    "compaction", "compaction of a log with a batch of any bytes",
+        t::compaction::run, t::compaction::seeds;
     "partition_checkpoint", "the state of a partition",
         t::partition_checkpoint::run, t::partition_checkpoint::seeds;
     "kv_key", "keys of the tables",

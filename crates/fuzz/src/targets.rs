@@ -4,6 +4,7 @@ pub(crate) mod batch_run;
 pub(crate) mod bundle;
 pub(crate) mod cli_args;
 pub(crate) mod cli_values;
+pub(crate) mod compaction;
 pub(crate) mod config_toml;
 pub(crate) mod decompress;
 pub(crate) mod group_commands;

@@ -26,6 +26,7 @@ pub use metrics::describe;
 pub use partition::{Appended, Partition, PartitionEnv};
 pub use quipu_segment::{
     CompactionReport, CompactionRule, Config as SegmentConfig, Extent, Mend, MendError, OpenError,
+    Prefix, PrefixCopy,
 };
 pub use reader::PartitionHandle;
 

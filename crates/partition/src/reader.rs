@@ -1,7 +1,9 @@
 //! A partition as its readers see it.
 
 use bytes::Bytes;
-use quipu_segment::{CompactionReport, CompactionRule, Extent, Mend, MendError, SegmentReader};
+use quipu_segment::{
+    CompactionReport, CompactionRule, Extent, Mend, MendError, Prefix, SegmentReader,
+};
 use quipu_types::{Offset, PartitionId, Progress, TimestampMs};
 use tokio::sync::watch;
 
@@ -168,6 +170,30 @@ impl PartitionHandle {
     /// The file that cannot be made.
     pub fn mend(&self, at: Offset) -> Result<Option<Mend>, MendError> {
         self.log.mend(at)
+    }
+
+    /// Begins to replace what is stored up to an offset by what another replica has; see
+    /// `quipu_segment::SegmentReader::copy_prefix`.
+    ///
+    /// # Errors
+    /// The file that cannot be read or made.
+    pub fn copy_prefix(&self, at: Offset) -> Result<Prefix, MendError> {
+        self.log.copy_prefix(at)
+    }
+
+    /// The first offset that is stored, at or below the log start but for a log without records.
+    #[must_use]
+    pub fn first_offset(&self) -> Offset {
+        let first = self.log.extents().first().map(|extent| extent.base);
+        first.unwrap_or_else(|| self.progress().high_watermark())
+    }
+
+    /// Bytes of the segments that hold anything in `[from, until)`.
+    #[must_use]
+    pub fn bytes_between(&self, from: Offset, until: Offset) -> u64 {
+        let extents = self.log.extents().into_iter();
+        let within = extents.filter(|extent| extent.next > from && extent.base < until);
+        within.map(|extent| extent.bytes).sum()
     }
 
     /// Which prefix retention may let go of at a time; see [`retention::cut`]. May read the segment

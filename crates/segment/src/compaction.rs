@@ -8,7 +8,9 @@
 //!   that none comes back to life, whatever the others do.
 //! - Only segments that were sealed as of a durable checkpoint are rewritten: what a restart cuts
 //!   or appends again is never touched.
-//! - Compressed batches stay as they are, and what is in them counts for no key.
+//! - Compressed batches are decompressed, one at a time, and compressed again with their codec. One
+//!   that nobody can look into (from before its topic was compacted) stays whole: its records
+//!   replace none, and no tombstone behind it goes, for it may hold what that speaks of.
 //!
 //! A round takes the oldest segments that were not compacted yet, as many as have room in memory,
 //! remembers where each of their keys comes last, and rewrites every segment up to there. Which
@@ -20,15 +22,17 @@ mod rewrite;
 
 use std::sync::Arc;
 
-use quipu_types::record::{RecordsIter, ValidatedBatch};
+use quipu_types::record::{Record, ValidatedBatch};
 use quipu_types::{Offset, TimestampMs};
 
+use crate::contents;
 use crate::error::{Corruption, ReadError};
+use crate::metrics;
 use crate::reader::SegmentReader;
 use crate::scan;
 use crate::sealed::Sealed;
 use crate::window::{READ_ON_BYTES, Window};
-use cleaned::Cleaned;
+use cleaned::{Cleaned, Left};
 use keys::{KeyHasher, LastOffsets};
 
 /// What may go, and when.
@@ -142,35 +146,40 @@ impl SegmentReader {
         // One segment alone may have more keys than there is room for: then a part at a time.
         let passes = records.div_ceil(keys_max);
         let hasher = KeyHasher::default();
-        let mut tombstones = vec![0; end - dirty];
+        let opaque = opaque_from(candidates);
+        let mut kept = vec![Left::default(); end - dirty];
         for pass in 0..passes {
             let mut last = LastOffsets::new(&hasher, pass, passes);
             for candidate in &candidates[dirty..end] {
                 each_batch(&candidate.sealed, |batch| {
-                    for (offset, record) in records_of(batch, &candidate.sealed)? {
+                    each_record(batch, &candidate.sealed, |offset, record| {
                         if let Some(key) = &record.key {
                             last.note(key, offset);
                         }
-                    }
-                    Ok(())
+                    })
+                    .map(drop)
                 })?;
             }
             for (at, candidate) in candidates[..end].iter().enumerate() {
-                let drops = candidate.may_drop_tombstones(rule);
+                let is_behind = at >= dirty.min(opaque);
+                let drops = !is_behind && candidate.may_drop_tombstones(rule);
                 let left = self.thin(&candidate.sealed, report, |offset, record| {
                     let Some(key) = &record.key else { return true };
                     let is_newest = last.of(key).is_none_or(|newest| newest <= offset);
                     is_newest && !(drops && record.value.is_none())
                 })?;
                 match at.checked_sub(dirty) {
-                    Some(place) => tombstones[place] = left,
-                    None => Cleaned { tombstones: left, ..candidate.cleaned.expect("not dirty") }
-                        .write(&candidate.sealed)?,
+                    Some(place) => kept[place] = left,
+                    None => {
+                        let at = candidate.cleaned.expect("not dirty").at;
+                        Cleaned { at, left }.write(&candidate.sealed)?;
+                    }
                 }
             }
         }
-        for (candidate, tombstones) in candidates[dirty..end].iter().zip(tombstones) {
-            Cleaned { at: rule.now, tombstones }.write(&candidate.sealed)?;
+        for (candidate, left) in candidates[dirty..end].iter().zip(kept) {
+            metrics::count_opaque(left.opaque);
+            Cleaned { at: rule.now, left }.write(&candidate.sealed)?;
         }
         Ok(())
     }
@@ -183,14 +192,12 @@ impl SegmentReader {
         rule: &CompactionRule,
         report: &mut CompactionReport,
     ) -> Result<(), ReadError> {
-        for candidate in candidates {
+        for candidate in &candidates[..opaque_from(candidates)] {
             let Some(cleaned) = candidate.cleaned else { break };
-            if cleaned.tombstones > 0 && candidate.may_drop_tombstones(rule) {
-                let is_kept = |_, record: &quipu_types::record::Record| {
-                    record.key.is_none() || record.value.is_some()
-                };
-                let tombstones = self.thin(&candidate.sealed, report, is_kept)?;
-                Cleaned { tombstones, ..cleaned }.write(&candidate.sealed)?;
+            if cleaned.left.tombstones > 0 && candidate.may_drop_tombstones(rule) {
+                let is_kept = |_, record: &Record| record.key.is_none() || record.value.is_some();
+                let left = self.thin(&candidate.sealed, report, is_kept)?;
+                Cleaned { left, ..cleaned }.write(&candidate.sealed)?;
             }
         }
         Ok(())
@@ -220,7 +227,7 @@ fn is_worth_it(candidates: &[Candidate], dirty: usize, rule: &CompactionRule) ->
 }
 
 /// Walks over the batches of a sealed segment, each checked.
-fn each_batch(
+pub(crate) fn each_batch(
     sealed: &Sealed,
     mut take: impl FnMut(&ValidatedBatch) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
@@ -239,17 +246,23 @@ fn each_batch(
     Ok(())
 }
 
-/// The records of a batch; none of one that is compressed, or whose records nobody can read: those
-/// are left alone.
-fn records_of(
+/// The first segment with a batch that nobody can look into; behind the last when there is none.
+fn opaque_from(candidates: &[Candidate]) -> usize {
+    let is_opaque = |it: &Candidate| it.cleaned.is_some_and(|cleaned| cleaned.left.opaque > 0);
+    candidates.iter().position(is_opaque).unwrap_or(candidates.len())
+}
+
+/// Walks over the records of a batch. False: nobody can look at them, and they are left alone.
+fn each_record(
     batch: &ValidatedBatch,
     sealed: &Sealed,
-) -> Result<Vec<(Offset, quipu_types::record::Record)>, ReadError> {
-    let path = sealed.file.path();
-    let records = batch.records().map(RecordsIter::collect::<Result<Vec<_>, _>>);
-    match records {
-        Err(_) => Ok(Vec::new()),
-        Ok(Ok(records)) => Ok(records),
-        Ok(Err(_)) => Err(Corruption::new(path, sealed.base.get(), "records", (1, 0)).into()),
+    mut take: impl FnMut(Offset, &Record),
+) -> Result<bool, ReadError> {
+    let Some(section) = contents::plain(batch) else { return Ok(false) };
+    for record in batch.records_of(section) {
+        let damage = |_| Corruption::new(sealed.file.path(), sealed.base.get(), "records", (1, 0));
+        let (offset, record) = record.map_err(damage)?;
+        take(offset, &record);
     }
+    Ok(true)
 }

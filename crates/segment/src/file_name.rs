@@ -19,11 +19,13 @@ pub(crate) enum Kind {
     Cleaned,
     /// What is to take the place of a log; a crash leaves it.
     Rewritten,
+    /// What another replica has in the place of a log; see `prefix.rs`.
+    Copied,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Log, Self::Index, Self::TimeIndex, Self::Cleaned, Self::Rewritten];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Log, Self::Index, Self::TimeIndex, Self::Cleaned, Self::Rewritten, Self::Copied];
     /// Those of a sealed segment.
     pub(crate) const SEALED: [Self; 4] = [Self::Log, Self::Index, Self::TimeIndex, Self::Cleaned];
 
@@ -34,6 +36,7 @@ impl Kind {
             Self::TimeIndex => "timeindex",
             Self::Cleaned => "cleaned",
             Self::Rewritten => "rewritten",
+            Self::Copied => "copied",
         }
     }
 }

@@ -41,7 +41,9 @@ pub fn inspect(disk: &dyn Disk, dir: &Path) -> Result<LogReport, FileFailure> {
         .iter()
         .filter_map(|entry| match file_name::parse(&entry.name)? {
             (base, Kind::Log) => Some((base, entry.bytes)),
-            (_, Kind::Index | Kind::TimeIndex | Kind::Cleaned | Kind::Rewritten) => None,
+            (_, Kind::Index | Kind::TimeIndex | Kind::Cleaned | Kind::Rewritten | Kind::Copied) => {
+                None
+            }
         })
         .collect();
     let start = logs.keys().next().copied().unwrap_or_default();

@@ -17,6 +17,7 @@ mod active;
 mod batches;
 mod compaction;
 mod config;
+mod contents;
 mod error;
 mod extent;
 mod file_name;
@@ -27,6 +28,7 @@ mod log;
 mod mend;
 mod metrics;
 mod open_files;
+mod prefix;
 mod reader;
 mod recovery;
 mod rewrite;
@@ -45,6 +47,7 @@ pub use log::{LogEnd, SegmentLog, TrimReport};
 pub use mend::{Mend, MendError};
 pub use metrics::describe;
 pub use open_files::OpenFiles;
+pub use prefix::{Prefix, PrefixCopy};
 pub use reader::SegmentReader;
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use quipu_types::Offset;
 use quipu_types::record::ValidatedBatch;
+use quipu_types::{LeaderEpoch, Offset};
 
-use crate::error::FileFailure;
+use crate::error::{FileFailure, ReadError};
 use crate::metrics;
 use crate::reader::SegmentReader;
 use crate::rewrite::Rewrite;
@@ -29,6 +29,19 @@ pub enum MendError {
         /// Bytes of the copy.
         found: u64,
     },
+    /// Leader epochs never fall.
+    #[error("the copy's batch at offset {at} is of epoch {found}, the one before of {before}")]
+    Epoch {
+        /// Its offset.
+        at: Offset,
+        /// The epoch of the batch before.
+        before: LeaderEpoch,
+        /// Its own.
+        found: LeaderEpoch,
+    },
+    /// What is to be kept of this replica cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] FileFailure),

@@ -11,6 +11,7 @@ const TAIL_BYTES: &str = "quipu_segment_tail_bytes";
 
 const MENDED: &str = "quipu_segment_mended_total";
 const COMPACTED_RECORDS: &str = "quipu_segment_compacted_records_total";
+const OPAQUE: &str = "quipu_segment_opaque_batches_total";
 const COMPACTED_BYTES: &str = "quipu_segment_compacted_bytes_total";
 
 /// Registers descriptions; call once after the recorder is installed.
@@ -24,6 +25,11 @@ pub fn describe() {
     describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes written to segment files.");
     describe_counter!(COMPACTED_RECORDS, Unit::Count, "Records that compaction removed.");
     describe_counter!(COMPACTED_BYTES, Unit::Bytes, "Bytes that compaction freed.");
+    describe_counter!(
+        OPAQUE,
+        Unit::Count,
+        "Compressed batches that compaction kept whole: too large inside, or damaged there."
+    );
     describe_gauge!(TAIL_BYTES, Unit::Bytes, "Appended bytes in memory, not yet written.");
 }
 
@@ -46,6 +52,10 @@ pub(crate) fn count_removed(segments: u64) {
 pub(crate) fn count_compacted(records: u64, bytes: u64) {
     counter!(COMPACTED_RECORDS).increment(records);
     counter!(COMPACTED_BYTES).increment(bytes);
+}
+
+pub(crate) fn count_opaque(batches: u64) {
+    counter!(OPAQUE).increment(batches);
 }
 
 pub(crate) fn count_index_rebuilt() {

@@ -181,7 +181,12 @@ impl SegmentFile {
 
     /// The file that takes the name.
     pub(crate) fn successor(&self) -> Self {
-        Self::new(Arc::clone(&self.disk), self.path.clone(), self.files.clone())
+        self.at(self.path.clone())
+    }
+
+    /// A file beside it.
+    pub(crate) fn at(&self, path: PathBuf) -> Self {
+        Self::new(Arc::clone(&self.disk), path, self.files.clone())
     }
 
     /// The file, open for writing until the next flush.

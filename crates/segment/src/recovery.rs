@@ -15,6 +15,7 @@ use crate::index_file::{self, Summary};
 use crate::log::{Folder, LogEnd};
 use crate::metrics;
 use crate::open_files::SegmentFile;
+use crate::prefix;
 use crate::scan;
 use crate::sealed::Sealed;
 use crate::view::View;
@@ -55,6 +56,9 @@ pub(crate) fn recover(
     end: LogEnd,
 ) -> Result<Recovered, OpenError> {
     let has_dir = disk.exists(dir);
+    if has_dir {
+        prefix::resume(&**disk, dir)?;
+    }
     let listing = if has_dir { Listing::read(&**disk, dir)? } else { Listing::default() };
     let plan = Plan::make(&listing, dir, log_start, end)?;
     let opener = Opener { disk, dir, config };

@@ -40,8 +40,13 @@ pub(crate) struct Rewrite {
 impl Rewrite {
     /// Begins to write what is to take the place of `old`. One at a time per segment.
     pub(crate) fn begin(old: Arc<Sealed>) -> Result<Self, FileFailure> {
+        Self::begin_as(old, Kind::Rewritten)
+    }
+
+    /// As [`Self::begin`], under a name of its own.
+    pub(crate) fn begin_as(old: Arc<Sealed>, kind: Kind) -> Result<Self, FileFailure> {
         let disk = old.file.disk();
-        let path = sibling(old.file.path(), Kind::Rewritten);
+        let path = sibling(old.file.path(), kind);
         let fail = |doing, error| FileFailure::new(doing, &path, error);
         index_file::remove_if_there(disk, &path).map_err(|error| fail("remove", error))?;
         let file = disk.open(&path, OpenMode::CreateNew).map_err(|error| fail("create", error))?;
@@ -80,6 +85,15 @@ impl Rewrite {
         written.map_err(|error| FileFailure::new("write", &self.path, error))?;
         self.written += widen(bytes.len());
         Ok(())
+    }
+
+    /// Makes it durable where it is.
+    pub(crate) fn stage(mut self) -> Result<Sealed, FileFailure> {
+        self.write()?;
+        let Self { old, path, file, written, max_timestamp, .. } = self;
+        file.sync_all().map_err(|error| FileFailure::new("flush", &path, error))?;
+        let file = Arc::new(old.file.at(path));
+        Ok(Sealed { bytes: written, file, max_timestamp, ..old.copy() })
     }
 
     /// Makes it durable and puts it in the place of the old one. False: that one went meanwhile.

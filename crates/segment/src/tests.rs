@@ -12,6 +12,7 @@ use crate::{Config, LogEnd, OpenError, ReadError, SegmentLog};
 
 mod appends;
 mod compaction;
+mod compressed;
 mod concurrent;
 mod damage;
 mod extents;
@@ -19,6 +20,7 @@ mod looks;
 mod mends;
 mod opening;
 mod power_cuts;
+mod prefixes;
 mod times;
 
 fn dir() -> PathBuf {

@@ -89,6 +89,25 @@ impl SegmentReader {
         Ok(Swap::Done(new))
     }
 
+    /// Puts segments in the place of old ones, all at once, as far as those are still there; says
+    /// how many.
+    pub(crate) fn swap_all(&self, pairs: &[(Arc<Sealed>, Arc<Sealed>)]) -> u64 {
+        let mut swapped = 0;
+        self.shared().change(|view| {
+            let mut sealed = view.sealed.clone();
+            for place in &mut sealed {
+                let found = pairs.binary_search_by_key(&place.base, |(old, _)| old.base);
+                let pair = found.ok().map(|at| &pairs[at]);
+                if let Some((_, new)) = pair.filter(|(old, _)| Arc::ptr_eq(old, place)) {
+                    *place = Arc::clone(new);
+                    swapped += 1;
+                }
+            }
+            View { sealed, active: Arc::clone(&view.active) }
+        });
+        swapped
+    }
+
     /// Has the segment that holds `at` sealed by the next append, should it still grow.
     pub fn want_seal(&self, at: Offset) {
         let base = self.view().active.base;

@@ -60,6 +60,7 @@ impl DiskGauge {
         let free = space.free;
         gauge!(FREE).set(float(free));
         gauge!(REQUIRED).set(float(required));
+        self.storage.measured(free, required);
         match room {
             DiskRoom::Enough => self.storage.open(),
             DiskRoom::Short | DiskRoom::Critical => self.storage.close(Full { free, required }),

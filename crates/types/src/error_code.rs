@@ -63,7 +63,7 @@ error_codes! {
     RecordTooLarge = 1302, "RECORD_TOO_LARGE", "The record batch is above the topic's limit; store the blob elsewhere and send a reference.";
     UnsupportedCodec = 1303, "UNSUPPORTED_CODEC", "The compression codec or batch format is unknown.";
     InvalidTimestamp = 1304, "INVALID_TIMESTAMP", "A timestamp is before 1970 or too far in the future.";
-    KeyRequired = 1305, "KEY_REQUIRED", "The topic is compacted, and a record has no key, or is in a compressed batch where nobody sees it.";
+    KeyRequired = 1305, "KEY_REQUIRED", "The topic is compacted, and a record has no key.";
     OutOfOrderSequence = 1401, "OUT_OF_ORDER_SEQUENCE", "The producer's sequence has a gap.";
     ProducerFenced = 1402, "PRODUCER_FENCED", "A newer epoch of this producer id is active.";
     UnknownProducer = 1403, "UNKNOWN_PRODUCER", "The producer id is not known here and its sequence is not zero.";

@@ -48,6 +48,9 @@ pub const PARTITION_PRODUCERS_MAX: usize = 20_000;
 pub const TIMESTAMP_AHEAD_MS_MAX: i64 = 3_600_000;
 /// Bytes a compressed batch may become when decompressed: refuses bombs.
 pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+/// Bytes a compressed batch of a compacted topic may become: as large as a plain one may be there,
+/// for the broker looks into each, and what compaction writes may be plain.
+pub const COMPACTED_PLAIN_BYTES_MAX: usize = BATCH_BYTES_MAX;
 /// Producer ids are handed out in blocks, one metadata entry per block.
 pub const PRODUCER_ID_BLOCK: u64 = 1_000;
 /// Bytes of one AppendEntries request between nodes.
@@ -77,4 +80,6 @@ const _: () = assert!(BATCH_BYTES_MAX <= PRODUCE_REQUEST_BYTES_MAX);
 const _: () = assert!(PRODUCE_REQUEST_BYTES_MAX < GRPC_MESSAGE_BYTES_MAX);
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX < GRPC_MESSAGE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + BUNDLE_BYTES_MAX < GRPC_MESSAGE_BYTES_MAX);
+const _: () = assert!(COMPACTED_PLAIN_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
+const _: () = assert!(COMPACTED_PLAIN_BYTES_MAX < FETCH_RESPONSE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX);

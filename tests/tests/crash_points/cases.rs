@@ -202,12 +202,16 @@ const LEADS: &str = "only who leads does it";
 const LAGS: &str = "only who lags behind a leader does it";
 const REBUILDS: &str = "tests/rebuild.rs damages journals and crashes at each of these";
 const MOVES: &str = "replicas that move are the subject of tests/elasticity";
+const ROTS: &str = "damage to compacted topics is the subject of tests/damage";
 const SPARES: &str = "a gibibyte of purged files is kept for another life";
 
 /// What no node passes in a role, and why.
 pub(crate) const OUT_OF_REACH: &[(&str, &[Role], &str)] = &[
     ("broker.replicas.step.before", BOTH, MOVES),
     ("broker.replicas.step.after", BOTH, MOVES),
+    ("segment.replace.marked", BOTH, ROTS),
+    ("segment.replace.rename.before", BOTH, ROTS),
+    ("segment.replace.renamed", BOTH, ROTS),
     ("shard.evict.noted", BOTH, MOVES),
     ("shard.evict.journal-removed", BOTH, MOVES),
     ("shard.evict.dirs-removed", BOTH, MOVES),

@@ -1,36 +1,40 @@
 //! Fetches what is damaged here from a replica elsewhere.
 //!
-//! Only of topics that were never compacted: replicas of those have the same bytes. A segment that
-//! still grows is sealed by the next append, and mended once a checkpoint covers it.
+//! Of topics that were never compacted, the damaged segment: replicas of those have the same bytes.
+//! Of the others everything up to some offset ([`super::replace`]). A segment that still grows is
+//! sealed by the next append, and mended once a checkpoint covers it.
 
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quipu_partition::{Mend, MendError, PartitionHandle, ReadError};
 use quipu_runtime::{Deadline, run_blocking};
-use quipu_shard::Shard;
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{NodeId, Offset, PartitionId};
 
+use super::Alone;
+use super::replace::replace_with;
 use crate::Broker;
 use crate::calls::{self, PARTITION_BYTES};
 
 /// What could not be mended is tried again after this time.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// How long a peer may take for one piece.
-const PIECE_WAIT: Duration = Duration::from_secs(10);
+pub(super) const PIECE_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a piece; one larger batch is a piece by itself.
-const PIECE_BYTES: usize = 1 << 20;
+pub(super) const PIECE_BYTES: usize = 1 << 20;
 
 /// Why a place is not mended.
 #[derive(Debug, thiserror::Error)]
-enum Unmended {
-    #[error("its topic is or was compacted, so replicas differ: replace the node's replica")]
-    Compacted,
+pub(super) enum Unmended {
     #[error("its segment still grows; it is mended some time after the next append")]
     Growing,
+    #[error("it moves to another shard: call the move off, and it is mended where it is")]
+    Moving,
     #[error("the disk is too full to take a copy")]
     DiskFull,
+    #[error("a copy of {needed} bytes is needed, and the disk has room for {room}")]
+    NoRoom { needed: u64, room: u64 },
     #[error("no other replica answers")]
     NoPeer,
     #[error("node {node}: {why}")]
@@ -63,7 +67,6 @@ async fn mend_place(broker: &Broker, place: (PartitionId, Offset)) -> Result<(),
     let image = broker.image();
     let everything = (Offset::ZERO, Offset::new(u64::MAX));
     let open = image.shard_of(partition).and_then(|shard| broker.inner.shards.get(shard));
-    // One that is about to move is read once more, from here.
     let hosted = open.and_then(|it| Some((it.clone(), it.hosted_partition(partition)?.handle)));
     let Some((shard, handle)) = hosted else {
         // It went, and its damage with it.
@@ -78,20 +81,23 @@ async fn mend_place(broker: &Broker, place: (PartitionId, Offset)) -> Result<(),
         broker.inner.damages.forget(partition, (at, at.plus(1)));
         return Ok(());
     };
-    if image.topic_by_id(&partition.topic).is_none_or(|topic| topic.was_compacted) {
-        return Err(Unmended::Compacted);
-    }
     if broker.inner.storage.full().is_some() {
         return Err(Unmended::DiskFull);
     }
+    let is_elsewhere =
+        |node: &NodeId| *node != broker.inner.node && broker.inner.consensus.is_alive(*node);
+    let peers = Broker::replica_nodes(&image, shard.id()).into_iter().filter(is_elsewhere);
+    if image.topic_by_id(&partition.topic).is_none_or(|topic| topic.was_compacted) {
+        // What is copied from here meanwhile must be of one time.
+        if image.move_of(partition).is_some() {
+            return Err(Unmended::Moving);
+        }
+        return mend_compacted(broker, &handle, at, peers).await;
+    }
     // Whoever rewrites segments does so alone.
     let Ok(_permit) = broker.inner.compacting.acquire().await else { return Ok(()) };
-    let peers = Broker::replica_nodes(&image, shard.id()).into_iter();
     let mut failure = Unmended::NoPeer;
-    for node in peers.filter(|node| broker.inner.consensus.is_alive(*node)) {
-        if node == broker.inner.node {
-            continue;
-        }
+    for node in peers {
         match mend_with(broker, &handle, at, node).await {
             Ok(true) => {
                 tracing::info!(%partition, %node, ?extent, "a damaged segment is mended");
@@ -102,6 +108,33 @@ async fn mend_place(broker: &Broker, place: (PartitionId, Offset)) -> Result<(),
                 handle.want_seal(at);
                 return Err(Unmended::Growing);
             }
+            Err(why) => failure = why,
+        }
+    }
+    Err(failure)
+}
+
+/// Takes what lies up to some offset from one of the nodes.
+async fn mend_compacted(
+    broker: &Broker,
+    handle: &PartitionHandle,
+    at: Offset,
+    nodes: impl Iterator<Item = NodeId>,
+) -> Result<(), Unmended> {
+    let (damages, partition) = (&broker.inner.damages, handle.id());
+    let _alone = Alone::with(damages, partition);
+    // A round that began before is over when its turn ends.
+    drop(broker.inner.compacting.acquire().await);
+    let mut failure = Unmended::NoPeer;
+    for node in nodes {
+        match replace_with(broker, handle, at, node).await {
+            Ok(Some(end)) => {
+                tracing::info!(%partition, %node, until = %end, "a damaged log is mended");
+                damages.forget(partition, (Offset::ZERO, end));
+                return Ok(());
+            }
+            Ok(None) => return Err(Unmended::Growing),
+            Err(why @ (Unmended::DiskFull | Unmended::NoRoom { .. })) => return Err(why),
             Err(why) => failure = why,
         }
     }
@@ -132,7 +165,7 @@ async fn mend_with(
     Ok(blocking(move || mend.finish()).await?)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MendError> + Send + 'static,
 ) -> Result<T, MendError> {
     run_blocking(work).await.expect("a panic in a write is a panic here")
@@ -144,7 +177,7 @@ fn put(mut mend: Mend, batches: Vec<ValidatedBatch>) -> Result<Mend, MendError> 
 }
 
 /// The batches of a piece, each checked.
-fn split(mut piece: Bytes) -> Result<Vec<ValidatedBatch>, String> {
+pub(super) fn split(mut piece: Bytes) -> Result<Vec<ValidatedBatch>, String> {
     let mut batches = Vec::new();
     while !piece.is_empty() {
         let batch = ValidatedBatch::split_first(&mut piece);
@@ -174,10 +207,7 @@ impl Broker {
     pub(crate) async fn answer_copy(&self, payload: Bytes) -> Result<Bytes, String> {
         let (partition, from, until) =
             decode_range(payload).ok_or("payload is not a range of a partition")?;
-        let shard = self.image().shard_of(partition);
-        let open = shard.and_then(|shard| self.inner.shards.get(shard));
-        let hosted = open.as_ref().and_then(|shard: &Shard| shard.hosted_partition(partition));
-        let handle = hosted.ok_or("it has no replica of the partition")?.handle;
+        let handle = self.own_partition(partition).ok_or("it has no replica of the partition")?;
         let read = run_blocking(move || handle.copy_range(from, until, PIECE_BYTES)).await;
         let batches = read.map_err(|undone| undone.to_string())?;
         if let Err(error) = &batches {

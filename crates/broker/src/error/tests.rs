@@ -1,10 +1,11 @@
 //! Every error of every operation: its code, whether it may have happened, what now.
 
+use quipu_compression::DecompressError;
 use quipu_consensus::{CallError, ReadIndexError, TransferError};
 use quipu_metadata::{InvalidConfig, MetadataError, Refusal};
 use quipu_partition::AppendRefused;
 use quipu_shard::{AppendError, ControlError};
-use quipu_types::record::{InvalidBatch, RecordError};
+use quipu_types::record::{Codec, InvalidBatch, RecordError};
 use quipu_types::{Acks, Offset, ProducerEpoch, ReplicaId, Sequence, ShardId, TopicName};
 
 use super::*;
@@ -153,7 +154,18 @@ fn produce() {
             NEVER,
         ),
         (ProduceError::NoKey { index: 3 }, ErrorCode::KeyRequired, NO, NEVER),
-        (ProduceError::CompressedKeys, ErrorCode::KeyRequired, NO, NEVER),
+        (
+            ProduceError::Packed(DecompressError::TooLarge { codec: Codec::Gzip, limit: 9 }),
+            ErrorCode::RecordTooLarge,
+            NO,
+            NEVER,
+        ),
+        (
+            ProduceError::Packed(DecompressError::Truncated { codec: Codec::Zstd }),
+            ErrorCode::CorruptBatch,
+            NO,
+            NEVER,
+        ),
         (
             ProduceError::StorageFull(Full { free: 1, required: 2 }),
             ErrorCode::StorageFull,

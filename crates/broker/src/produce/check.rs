@@ -1,6 +1,8 @@
 //! What a topic asks of a batch, beyond being one.
 
+use quipu_compression::decompress;
 use quipu_metadata::TopicConfig;
+use quipu_types::limits::COMPACTED_PLAIN_BYTES_MAX;
 use quipu_types::record::{InvalidBatch, RecordError, TimestampType, ValidatedBatch};
 use quipu_types::{Acks, TimestampMs};
 
@@ -38,10 +40,12 @@ pub(super) fn batch(
     Ok(batch)
 }
 
-/// Every record of a compacted topic has a key that the broker can see.
+/// Every record of a compacted topic has a key that the broker can see. Compaction looks at them as
+/// well, so a compressed batch must not become larger than it takes there.
 fn keys(batch: &ValidatedBatch) -> Result<(), ProduceError> {
-    let records = batch.records().map_err(|_| ProduceError::CompressedKeys)?;
-    for (index, record) in records.enumerate() {
+    let section = decompress(batch.codec(), &batch.section(), COMPACTED_PLAIN_BYTES_MAX)
+        .map_err(ProduceError::Packed)?;
+    for (index, record) in batch.records_of(section).enumerate() {
         let (_, record) = record.map_err(ProduceError::Record)?;
         if record.key.is_none() {
             return Err(ProduceError::NoKey { index });
@@ -51,7 +55,8 @@ fn keys(batch: &ValidatedBatch) -> Result<(), ProduceError> {
 }
 
 /// Walks the records of a plain batch: one that no reader could decode would end every reader of
-/// the partition. Compressed ones are their producer's word; readers bound what they unpack.
+/// the partition. Compressed ones are their producer's word where the topic is not compacted;
+/// readers bound what they unpack.
 fn records(batch: &ValidatedBatch) -> Result<(), ProduceError> {
     match batch.check_records() {
         Ok(()) | Err(RecordError::Compressed { .. }) => Ok(()),
@@ -70,6 +75,7 @@ const fn strength(acks: Acks) -> u8 {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use quipu_compression::DecompressError;
     use quipu_metadata::topic_config::Cleanup;
     use quipu_types::limits;
     use quipu_types::record::{BatchBuilder, BatchHeader, Codec, HEADER_BYTES, Record};
@@ -149,11 +155,42 @@ mod tests {
             assert_eq!(sent(keyed(&[Some("a"), Some("")]).finish_plain()), Ok(()));
             let refused = sent(keyed(&[Some("a"), None]).finish_plain());
             assert_eq!(refused, Err(ProduceError::NoKey { index: 1 }));
-            let compressed = keyed(&[Some("a"); 9])
-                .finish(Codec::Zstd, |_| Ok::<_, RecordError>(Bytes::from_static(b"z")));
-            let refused = sent(compressed.expect("made"));
-            assert_eq!(refused, Err(ProduceError::CompressedKeys));
         }
+    }
+
+    #[test]
+    fn a_compacted_topic_looks_into_compressed_batches_up_to_a_bound() {
+        let config = TopicConfig { cleanup: Cleanup::Compact, ..config() };
+        let of = |key: Option<&'static str>, bytes: usize, codec| {
+            let mut builder = BatchBuilder::new(NOW);
+            for key in [Some("first"), key] {
+                let key = key.map(|key| Bytes::from_static(key.as_bytes()));
+                let value = Some(Bytes::from(vec![0; bytes / 2]));
+                let record = Record { timestamp: NOW, key, value, headers: Vec::new() };
+                builder.push(&record).expect("below the limit of readers");
+            }
+            let packed = quipu_compression::finish(builder, codec).expect("compressed");
+            assert_eq!(packed.codec(), codec);
+            batch(packed, &config, Acks::Quorum, NOW).map(drop)
+        };
+        let limit = COMPACTED_PLAIN_BYTES_MAX;
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            assert_eq!(of(Some("a"), 900, codec), Ok(()), "{codec}");
+            assert_eq!(of(None, 900, codec), Err(ProduceError::NoKey { index: 1 }), "{codec}");
+            let bomb = DecompressError::TooLarge { codec, limit };
+            assert_eq!(of(Some("a"), limit, codec), Err(ProduceError::Packed(bomb)), "{codec}");
+            let noise = with_damaged_record(codec);
+            let refused = batch(noise, &config, Acks::Quorum, NOW).map(drop);
+            assert!(matches!(refused, Err(ProduceError::Packed(_))), "{codec}: {refused:?}");
+        }
+        // A stream that is sound, and no records in it.
+        let mut builder = BatchBuilder::new(NOW);
+        let value = Some(Bytes::from(vec![0; 900]));
+        builder.push(&Record { value, ..Record::default() }).expect("small");
+        let packed = builder
+            .finish(Codec::Zstd, |plain| quipu_compression::compress(Codec::Zstd, &plain[1..]));
+        let refused = batch(packed.expect("made"), &config, Acks::Quorum, NOW).map(drop);
+        assert!(matches!(refused, Err(ProduceError::Record(_))), "{refused:?}");
     }
 
     #[test]

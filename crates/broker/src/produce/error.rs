@@ -1,5 +1,6 @@
 //! Why a batch has no acknowledgement.
 
+use quipu_compression::DecompressError;
 use quipu_partition::AppendRefused;
 use quipu_shard::AppendError;
 use quipu_types::record::{InvalidBatch, RecordError};
@@ -48,15 +49,24 @@ pub enum ProduceError {
         /// Its place in the batch.
         index: usize,
     },
-    /// Nobody but readers unpacks batches, so keys in there are not seen.
-    #[error("the topic is compacted and takes no compressed batches: send them with codec none")]
-    CompressedKeys,
+    /// The keys of a compacted topic cannot be looked at.
+    #[error("the topic is compacted, so every batch is looked into: {}{}", .0, how_to_pack(.0))]
+    Packed(DecompressError),
     /// The disk is nearly full.
     #[error("{} bytes are free on the disk, {} are required: the node takes no writes", .0.free, .0.required)]
     StorageFull(Full),
     /// The shard did not accept it, or lost sight of it.
     #[error("{}", append_words(.0))]
     Append(AppendError),
+}
+
+/// What to do where the batch itself is sound.
+const fn how_to_pack(error: &DecompressError) -> &'static str {
+    if matches!(error, DecompressError::TooLarge { .. }) {
+        "; send fewer records in one"
+    } else {
+        ""
+    }
 }
 
 fn append_words(error: &AppendError) -> String {
@@ -75,7 +85,8 @@ impl OperationError for ProduceError {
             Self::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             Self::Invalid(refused) => refused.code(),
             Self::Record(refused) => refused.code(),
-            Self::NoKey { .. } | Self::CompressedKeys => ErrorCode::KeyRequired,
+            Self::NoKey { .. } => ErrorCode::KeyRequired,
+            Self::Packed(error) => error.code(),
             Self::StorageFull(_) => ErrorCode::StorageFull,
             Self::Append(error) => append_code(error),
         }
@@ -90,7 +101,7 @@ impl OperationError for ProduceError {
             | Self::Invalid(_)
             | Self::Record(_)
             | Self::NoKey { .. }
-            | Self::CompressedKeys
+            | Self::Packed(_)
             | Self::StorageFull(_) => Effect::None,
         }
     }
@@ -107,7 +118,7 @@ impl OperationError for ProduceError {
             | Self::Invalid(_)
             | Self::Record(_)
             | Self::NoKey { .. }
-            | Self::CompressedKeys => Retry::Never,
+            | Self::Packed(_) => Retry::Never,
         }
     }
 
@@ -123,7 +134,7 @@ impl OperationError for ProduceError {
             Self::Invalid(refused) => invalid_fields(refused),
             Self::Record(refused) => vec![("record", refused.to_string())],
             Self::NoKey { index } => vec![("record", index.to_string())],
-            Self::CompressedKeys => Vec::new(),
+            Self::Packed(error) => packed_fields(error),
             Self::StorageFull(full) => {
                 vec![("free", full.free.to_string()), ("required", full.required.to_string())]
             }
@@ -176,6 +187,15 @@ fn append_fields(error: &AppendError) -> Vec<(&'static str, String)> {
         | AppendError::Deadline
         | AppendError::Overloaded
         | AppendError::Stopping => Vec::new(),
+    }
+}
+
+/// The values of a stream that cannot be read. The enum may grow; its words say the rest.
+fn packed_fields(error: &DecompressError) -> Vec<(&'static str, String)> {
+    if let DecompressError::TooLarge { codec, limit } = error {
+        vec![("codec", codec.to_string()), ("limit", limit.to_string())]
+    } else {
+        Vec::new()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quipu_compression as compression;
 use quipu_types::Offset;
 use quipu_types::limits::DECOMPRESSED_BYTES_MAX;
 use quipu_types::record::{self, RecordsIter, ValidatedBatch};
@@ -9,7 +10,7 @@ use quipu_types::record::{self, RecordsIter, ValidatedBatch};
 use super::output::Chunk;
 use crate::error::Corrupt;
 use crate::record::Record;
-use crate::{Error, Result, compression};
+use crate::{Error, Result};
 
 /// A chunk that is being read.
 #[derive(Debug)]

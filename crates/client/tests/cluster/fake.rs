@@ -228,7 +228,7 @@ impl Cluster {
         let mut values = Vec::new();
         for (_, bytes) in &log.batches {
             let batch = ValidatedBatch::parse(bytes.clone()).unwrap();
-            for record in quipu_client::compression::records(&batch, 1 << 20).unwrap() {
+            for record in quipu_compression::records(&batch, 1 << 20).unwrap() {
                 let value = record.unwrap().1.value.unwrap();
                 values.push(String::from_utf8(value.to_vec()).unwrap());
             }

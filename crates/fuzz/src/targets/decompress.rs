@@ -1,6 +1,6 @@
 //! Compressed streams under a limit.
 
-use quipu_client::compression::{DecompressError, compress, decompress};
+use quipu_compression::{DecompressError, compress, decompress};
 use quipu_types::record::Codec;
 
 use crate::input::shared;

@@ -87,7 +87,7 @@ fn records(batch: &ValidatedBatch) {
         codec @ (Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd) => {
             assert_eq!(batch.check_records(), Err(RecordError::Compressed { codec }));
             let section = batch.section();
-            match quipu_client::compression::decompress(codec, &section, PLAIN_BYTES_MAX) {
+            match quipu_compression::decompress(codec, &section, PLAIN_BYTES_MAX) {
                 Ok(plain) => plain,
                 Err(refused) => return assert!(!refused.to_string().is_empty()),
             }

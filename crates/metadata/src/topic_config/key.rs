@@ -111,8 +111,8 @@ pub const KEYS: &[KeyDoc] = &[
         name: "cleanup-policy",
         values: "`delete`, `compact` or `compact,delete`",
         doc: "What becomes of old records: they go by age and size; of each key the newest stays, \
-              in its place; or both. A compacted topic takes records with a key only, and no \
-              compressed batches.",
+              in its place; or both. A compacted topic takes records with a key only, and \
+              compressed batches that become at most 8 MiB.",
     },
     KeyDoc {
         key: ConfigKey::TombstoneRetention,

@@ -13,9 +13,10 @@ use crate::index_file;
 use crate::sealed::Sealed;
 
 const MAGIC: [u8; 4] = *b"QCLN";
-/// The only layout so far. Persisted; never reuse.
-const VERSION: u8 = 1;
-const BYTES: usize = 44;
+/// The layout. 1 is from when compressed batches were not looked into: such a segment is compacted
+/// again. Persisted; never reuse.
+const VERSION: u8 = 2;
+const BYTES: usize = 52;
 
 /// A segment was compacted with all its own keys: it holds no two records of one key, and nothing
 /// before it holds an older one.
@@ -23,8 +24,17 @@ const BYTES: usize = 44;
 pub(super) struct Cleaned {
     /// When that was first so.
     pub(super) at: TimestampMs,
-    /// Tombstones it still holds.
+    /// What it still holds.
+    pub(super) left: Left,
+}
+
+/// What a segment holds that keeps something from going.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Tombstones.
     pub(super) tombstones: u64,
+    /// Batches that nobody can look into.
+    pub(super) opaque: u64,
 }
 
 impl Cleaned {
@@ -51,8 +61,9 @@ impl Cleaned {
         let mut fields = fields.strip_prefix(&MAGIC).filter(|rest| rest[0] == VERSION)?;
         fields.advance(4);
         let is_same = fields.get_u64() == of.base.get() && fields.get_u64() == of.next.get();
-        let (at, tombstones) = (TimestampMs::new(fields.get_i64()), fields.get_u64());
-        is_same.then_some(Self { at, tombstones })
+        let at = TimestampMs::new(fields.get_i64());
+        let left = Left { tombstones: fields.get_u64(), opaque: fields.get_u64() };
+        is_same.then_some(Self { at, left })
     }
 
     fn encode(self, of: &Sealed) -> BytesMut {
@@ -63,7 +74,8 @@ impl Cleaned {
         bytes.put_u64(of.base.get());
         bytes.put_u64(of.next.get());
         bytes.put_i64(self.at.get());
-        bytes.put_u64(self.tombstones);
+        bytes.put_u64(self.left.tombstones);
+        bytes.put_u64(self.left.opaque);
         bytes.put_u32(crc32c::crc32c(&bytes));
         bytes
     }

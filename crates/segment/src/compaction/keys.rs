@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use quipu_types::Offset;
 use quipu_types::record::{Record, ValidatedBatch};
 
+use crate::contents;
 use crate::error::ReadError;
 use crate::reader::SegmentReader;
 
@@ -109,8 +110,8 @@ fn record_sum(offset: Offset, record: &Record) -> u64 {
     u64::from(crc32c::crc32c(&bytes)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Walks over the records of a range. Those of compressed batches cannot be looked at: the batch
-/// stands for them, as one record without a key.
+/// Walks over the records of a range. A batch that nobody can look into stands for its own, as one
+/// record without a key.
 fn each_record(
     reader: &SegmentReader,
     from: Offset,
@@ -124,15 +125,15 @@ fn each_record(
             let batch = ValidatedBatch::parse(bytes).expect("a stored batch was checked");
             let base = batch.header().base_offset;
             at = base.plus(batch.record_count().into());
-            match batch.records() {
-                Ok(records) => {
-                    for (offset, record) in records.flatten() {
+            match contents::plain(&batch) {
+                Some(section) => {
+                    for (offset, record) in batch.records_of(section).flatten() {
                         if offset >= from && offset < until {
                             take(offset, &record);
                         }
                     }
                 }
-                Err(_) => {
+                None => {
                     let value = Some(batch.section());
                     take(base, &Record { value, ..Record::default() });
                 }

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quipu_runtime::Rng;
-use quipu_types::record::{BatchBuilder, Record, ValidatedBatch};
+use quipu_types::record::{BatchBuilder, Codec, Record, ValidatedBatch};
 
 use super::*;
 use crate::test_batch::{compressed, for_seeds};
-use crate::{CompactionReport, CompactionRule};
+use crate::{CompactionReport, CompactionRule, contents};
 
 const FOR_EVER: u64 = u64::MAX;
+const CODECS: [Codec; 4] = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
-/// Offset → record, of everything that is not compressed.
+/// Offset → record, of every batch that can be looked into.
 type Records = BTreeMap<Offset, Record>;
 
 fn record(rng: &mut Rng, time: i64) -> Record {
@@ -23,14 +24,15 @@ fn record(rng: &mut Rng, time: i64) -> Record {
 }
 
 fn keyed_batch(rng: &mut Rng, time: i64) -> ValidatedBatch {
-    if rng.below(10) == 0 {
+    if rng.below(30) == 0 {
         return compressed(&[time, time + 1], 20);
     }
     let mut builder = BatchBuilder::new(TimestampMs::new(time));
     for n in 0..1 + rng.below(4) {
         builder.push(&record(rng, time + i64::try_from(n).unwrap())).unwrap();
     }
-    builder.finish_plain()
+    let at = usize::try_from(rng.below(7)).unwrap();
+    quipu_compression::finish(builder, *CODECS.get(at).unwrap_or(&Codec::None)).unwrap()
 }
 
 /// The records of stored batches, which must follow each other without a gap in offsets.
@@ -42,24 +44,25 @@ fn records(batches: &[Bytes]) -> Records {
         let base = batch.header().base_offset;
         assert_eq!(base, next.unwrap_or(base), "batches follow each other");
         next = Some(base.plus(batch.record_count().into()));
-        found.extend(batch.records().into_iter().flatten().map(Result::unwrap));
+        let section = contents::plain(&batch);
+        found.extend(section.into_iter().flat_map(|it| batch.records_of(it)).map(Result::unwrap));
     }
     found
 }
 
-struct World {
-    rng: Rng,
-    disk: FaultyDisk,
-    log: SegmentLog,
-    model: Model,
-    applied: usize,
-    durable: LogEnd,
-    now: i64,
-    report: CompactionReport,
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) disk: FaultyDisk,
+    pub(super) log: SegmentLog,
+    pub(super) model: Model,
+    pub(super) applied: usize,
+    pub(super) durable: LogEnd,
+    pub(super) now: i64,
+    pub(super) report: CompactionReport,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::seeded(seed);
         let disk = faulty(seed);
         let config = config(300 + rng.below(900), u32::try_from(rng.below(400)).unwrap());
@@ -69,7 +72,7 @@ impl World {
         Self { rng, disk, log, model, applied: 0, durable, now: 0, report }
     }
 
-    fn append(&mut self) -> Result<(), crate::WriteError> {
+    pub(super) fn append(&mut self) -> Result<(), crate::WriteError> {
         if self.applied == self.model.batches.len() {
             self.now += 100;
             let batch = keyed_batch(&mut self.rng, self.now);
@@ -80,13 +83,13 @@ impl World {
         Ok(())
     }
 
-    fn checkpoint(&mut self) -> Result<(), crate::WriteError> {
+    pub(super) fn checkpoint(&mut self) -> Result<(), crate::WriteError> {
         self.durable = self.log.flush()?;
         self.log.settle(self.durable);
         Ok(())
     }
 
-    fn rule(&mut self, tombstone_ms: u64) -> CompactionRule {
+    pub(super) fn rule(&mut self, tombstone_ms: u64) -> CompactionRule {
         CompactionRule {
             until: self.log.end().next,
             // The youngest record of a batch is a little younger than the batch.
@@ -98,7 +101,7 @@ impl World {
         }
     }
 
-    fn compact(&mut self) -> Result<(), ReadError> {
+    pub(super) fn compact(&mut self) -> Result<(), ReadError> {
         let tombstone_ms = [0, 500, FOR_EVER][usize::try_from(self.rng.below(3)).unwrap()];
         let rule = self.rule(tombstone_ms);
         let done = self.log.reader().compact(&rule)?;
@@ -107,7 +110,7 @@ impl World {
         Ok(())
     }
 
-    fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         let is_power_cut = self.disk.is_dead() || self.rng.below(2) == 0;
         self.disk = if is_power_cut { self.disk.power_cut() } else { self.disk.restart() };
         let config = config(300 + self.rng.below(900), 100);
@@ -120,7 +123,7 @@ impl World {
 
     /// What is there is as it was written, and of each key the newest is there, or a tombstone was
     /// and nothing older is.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let end = self.log.end().next;
         let found = records(&read_all(&self.log, Offset::ZERO, end, 900).unwrap());
         let stored: Vec<Bytes> =
@@ -146,7 +149,7 @@ impl World {
     }
 
     /// A replica that never compacted has the same newest records.
-    fn compare_with_a_twin(&mut self) {
+    pub(super) fn compare_with_a_twin(&mut self) {
         let disk = faulty(1);
         let mut twin = open(&disk, &config(1 << 20, 0), 0, LogEnd::default());
         for batch in &self.model.batches[..self.applied] {
@@ -233,7 +236,7 @@ fn settled(keys: &[(&str, Option<&str>)]) -> (FaultyDisk, SegmentLog) {
     (disk, log)
 }
 
-fn rule(now: i64) -> CompactionRule {
+pub(super) fn rule(now: i64) -> CompactionRule {
     CompactionRule {
         until: Offset::new(u64::MAX),
         now: TimestampMs::new(now),
@@ -245,7 +248,7 @@ fn rule(now: i64) -> CompactionRule {
 }
 
 /// Offsets that have a record.
-fn kept(log: &SegmentLog) -> Vec<u64> {
+pub(super) fn kept(log: &SegmentLog) -> Vec<u64> {
     let all = read_all(log, Offset::ZERO, log.end().next, 1000).unwrap();
     records(&all).keys().map(|offset| offset.get()).collect()
 }

@@ -106,9 +106,16 @@ impl ValidatedBatch {
     /// # Errors
     /// As the records'; [`RecordError::Compressed`] when they cannot be looked at.
     pub fn check_records(&self) -> Result<(), RecordError> {
-        let section = self.plain_section()?;
+        self.check_records_of(&self.plain_section()?)
+    }
+
+    /// As [`Self::check_records`], given the decompressed section.
+    ///
+    /// # Errors
+    /// As the records'.
+    pub fn check_records_of(&self, section: &[u8]) -> Result<(), RecordError> {
         let (mut position, mut index) = (0, 0);
-        while let Some((_, end)) = next_layout(self.header(), &section, position, index)? {
+        while let Some((_, end)) = next_layout(self.header(), section, position, index)? {
             position = end;
             index += 1;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quipu_compression as compression;
 use quipu_types::record::{Codec, ValidatedBatch};
 use quipu_types::{Effect, NodeId, ProducerEpoch, ProducerId};
 
@@ -14,7 +15,7 @@ use super::super::delivery::{Settle, Stored};
 use super::super::inbox::Inbox;
 use super::super::queue::{Outcome, Queue, Settled};
 use crate::link::LinkId;
-use crate::{Error, backoff, compression};
+use crate::{Error, backoff};
 
 /// A batch on its way.
 #[derive(Debug)]

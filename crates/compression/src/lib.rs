@@ -1,8 +1,11 @@
-//! The four codecs of a record batch. Only clients compress and decompress: servers pass the
-//! bytes on (D1).
+//! The four codecs of a record batch.
 //!
-//! Decompression never makes more bytes than its limit, whatever a stream declares about itself:
-//! a bomb costs its limit and no more.
+//! Clients compress and decompress; servers pass the bytes on (D1), but for compacted topics: there
+//! they look for keys, and remove records.
+//!
+//! - Must not know: topics, files, sockets.
+//! - Invariant: decompression never makes more bytes than its limit, whatever a stream declares
+//!   about itself. A bomb costs its limit and no more.
 
 use bytes::Bytes;
 use quipu_types::limits::DECOMPRESSED_BYTES_MAX;

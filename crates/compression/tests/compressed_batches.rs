@@ -10,7 +10,7 @@ use kafka_protocol::records::{
     Compression, Record as TheirRecord, RecordBatchDecoder, RecordBatchEncoder,
     RecordEncodeOptions, TimestampType,
 };
-use quipu_client::compression;
+use quipu_compression as compression;
 use quipu_types::record::{BatchBuilder, Codec, Record, ValidatedBatch};
 use quipu_types::{ProducerEpoch, ProducerId, Sequence, TimestampMs};
 

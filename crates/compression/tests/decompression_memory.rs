@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use quipu_client::compression::{DecompressError, compress, decompress};
+use quipu_compression::{DecompressError, compress, decompress};
 use quipu_types::record::Codec;
 
 const MIB: usize = 1 << 20;
