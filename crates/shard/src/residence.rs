@@ -6,7 +6,7 @@
 //! *nobody's* meanwhile, so that a crash anywhere in between is carried on with.
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quipu_journal::Journal;
@@ -143,13 +143,7 @@ impl Residence {
 
     fn remove_journal(&self, shard: ShardId) -> Result<(), ResidenceError> {
         self.journal.group(shard).remove();
-        let (sender, flushed) = mpsc::channel();
-        let barrier = self.journal.group(ShardId::METADATA);
-        barrier.barrier(Box::new(move |result| drop(sender.send(result))));
-        match flushed.recv() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(ResidenceError::Journal),
-        }
+        self.journal.flush().map_err(|_| ResidenceError::Journal)
     }
 
     fn remove_dirs(&self, dirs: &[(PartitionId, u32)]) -> Result<(), ResidenceError> {
