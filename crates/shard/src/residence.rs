@@ -124,8 +124,8 @@ impl Residence {
         }
         batch.delete(&Key::ShardCheckpoint(shard));
         batch.delete(&Key::ShardReplica(shard));
-        self.remove_dirs(&dirs)?;
         snapshot::clear_stages(&*self.partitions.disk, &self.snapshot_dir, shard)?;
+        self.remove_dirs(&dirs)?;
         quipu_failpoint::hit("shard.evict.dirs-removed");
         self.kv.write(batch)?;
         self.kv.flush()?;
@@ -154,10 +154,12 @@ impl Residence {
             let dir = parent.join(partition.to_string());
             if disk.exists(&dir) {
                 disk.remove_dir_all(&dir)?;
-                parents.insert(parent);
             }
+            parents.insert(parent);
         }
-        for parent in parents {
+        // Also of what is gone already: who removed it may not have come so far.
+        parents.insert(self.snapshot_dir.clone());
+        for parent in parents.into_iter().filter(|parent| disk.exists(parent)) {
             disk.sync_dir(&parent)?;
         }
         Ok(())

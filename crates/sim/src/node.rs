@@ -107,7 +107,17 @@ impl Node {
         })?;
         trace.note(format_args!("journal recovered: {report:?}"));
         let (segment, trace) = (plan.segment(), trace.clone());
-        Ok(Self { disk, tables, journal: Arc::new(journal), trace, plant, plan, store, segment, fatal })
+        Ok(Self {
+            disk,
+            tables,
+            journal: Arc::new(journal),
+            trace,
+            plant,
+            plan,
+            store,
+            segment,
+            fatal,
+        })
     }
 
     /// What a shard of this process stands on.
@@ -135,9 +145,9 @@ impl Node {
         self.store.clone()
     }
 
-    /// Files of a shard, but for the journal's and the tables'.
-    pub(crate) fn files_of(&self, shard: ShardId) -> Vec<PathBuf> {
-        let mut dirs = vec![Path::new(ROOT).join(format!("shard-{shard}"))];
+    /// Files of half-received snapshots of a shard.
+    pub(crate) fn staged_of(&self, shard: ShardId) -> Vec<PathBuf> {
+        let mut dirs = vec![self.shard_env(shard).snapshot_dir];
         let mut files = Vec::new();
         while let Some(dir) = dirs.pop() {
             for entry in self.disk.read_dir(&dir).unwrap_or_default() {

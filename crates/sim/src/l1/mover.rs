@@ -88,7 +88,9 @@ impl Mover {
             answer = metadata.propose(change, deadline) => answer,
         };
         let node = process.life().node();
-        let heard = |error: &MetadataError| self.ground.scene.note(format_args!("node {node} says {error}"));
+        let heard = |error: &MetadataError| {
+            self.ground.scene.note(format_args!("node {node} says {error}"))
+        };
         answer.inspect_err(heard).ok()
     }
 
@@ -107,7 +109,8 @@ impl Mover {
                 back
             }
             3 => {
-                let mut all: Vec<NodeId> = others.into_iter().chain(nodes.iter().copied()).collect();
+                let mut all: Vec<NodeId> =
+                    others.into_iter().chain(nodes.iter().copied()).collect();
                 for place in 1..all.len() {
                     let other = self.rng.below(u64::try_from(place + 1).expect("few"));
                     all.swap(place, usize::try_from(other).expect("few"));

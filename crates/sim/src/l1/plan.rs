@@ -46,13 +46,15 @@ impl Plan {
             Some(_) => (&[4, 4, 5], &[1, 1, 1, 2], &[4, 8, 24]),
             None => (&[3, 3, 3, 3, 3, 5], &[1, 1, 2, 3], &[4, 8, 24, 4_096]),
         };
+        // A node is part of the cluster only once the metadata group has a majority.
+        let more_ms = if moves.is_some() { 5_000 } else { 0 };
         let storage = StoragePlan { shards: pick(rng, shards), ..StoragePlan::draw(rng) };
         Self {
             nodes: pick(rng, nodes),
             storage,
             consensus: Config { entries_kept: pick(rng, kept), ..consensus(rng) },
             weather: weather(rng),
-            load: Duration::from_millis(3_000 + rng.below(6_000)),
+            load: Duration::from_millis(more_ms + 3_000 + rng.below(6_000)),
             clients: 1 + rng.below(3),
             think_ms: pick(rng, &[15, 40, 120]),
             fault_pause_ms: pick(rng, &[300, 1_000, 3_000]),

@@ -232,12 +232,12 @@ impl Process {
         }
     }
 
-    /// What is left of shards on its disk, but for the tables: for those that it does not hold
-    /// there must be nothing.
+    /// What is left on its disk of a shard that it does not hold: there must be nothing. Partitions
+    /// that no checkpoint ever knew may be there: they are cut when they are opened again.
     pub(crate) fn leftovers(&self, shard: ShardId) -> Vec<String> {
         let node = self.node();
         let Some(node) = node.as_ref() else { return Vec::new() };
-        let files = node.files_of(shard).into_iter().map(|path| path.display().to_string());
+        let files = node.staged_of(shard).into_iter().map(|path| path.display().to_string());
         let journal = node.journal.groups().contains(&shard).then(|| "the journal".to_owned());
         let notes = node.residence(shard).residents().unwrap_or_default();
         let note = notes.into_iter().find(|(of, _)| *of == shard);
@@ -278,6 +278,7 @@ impl Process {
                 oracle: Arc::clone(self.ground.oracle(shard)),
                 scene: self.ground.scene.clone(),
                 durable: Arc::clone(durable),
+                replicas: self.ground.replicas.clone(),
                 view: opened.view,
                 disk: self.disk.clone(),
                 visible: 0.into(),
@@ -394,11 +395,16 @@ async fn checkpoints(process: Weak<Process>, seed: u64) {
     let mut purged = BTreeMap::new();
     loop {
         let Some((all, most_ms)) = process.upgrade().map(|it| it.due()) else { return };
+        if all.is_empty() {
+            tokio::time::sleep(Duration::from_millis(most_ms)).await;
+        }
         for (group, replica) in all {
             tokio::time::sleep(Duration::from_millis(rng.below(most_ms))).await;
             let upto = group.positions().purged;
             let done = group.checkpoint().await;
-            let Some(replica) = replica else { continue };
+            // Whoever closed it wants no checkpoint.
+            let has_stopped = group.status().borrow().role == Role::Stopped;
+            let Some(replica) = replica.filter(|_| !has_stopped) else { continue };
             if upto > purged.insert(group.shard(), upto).flatten() {
                 replica.purged();
             }

@@ -131,8 +131,8 @@ impl Replicas {
         if keeps == Some(resident) {
             return Ok(None);
         }
-        if lives.members.as_ref().is_some_and(|members| members.has(resident)) {
-            return Err(format!("shard {shard}: the data of member {resident} goes on {node}"));
+        if lives.members.as_ref().is_some_and(|members| members.votes(resident)) {
+            return Err(format!("shard {shard}: the data of voter {resident} goes on {node}"));
         }
         lives.residents.remove(&node);
         lives.evicted.insert(resident);
@@ -141,7 +141,9 @@ impl Replicas {
 
     /// A replica has so many entries on its disk.
     pub(crate) fn reached(&self, shard: ShardId, replica: ReplicaId, entries: u64) {
-        self.lock().entry(shard).or_default().reached.insert(replica, entries);
+        let mut shards = self.lock();
+        let reached = shards.entry(shard).or_default().reached.entry(replica).or_default();
+        *reached = entries.max(*reached);
     }
 }
 
@@ -185,8 +187,9 @@ impl Lives {
         after.check()?;
         for (replica, node) in after.places() {
             self.lives_on(replica, node)?;
-            if self.evicted.contains(&replica) {
-                return Err(format!("{replica} is a member, and its data is gone: {after:?}"));
+            // A deposed leader may have it follow once more, for nothing.
+            if self.evicted.contains(&replica) && after.votes(replica) {
+                return Err(format!("{replica} votes, and its data is gone: {after:?}"));
             }
         }
         if let Some(before) = before {

@@ -19,6 +19,7 @@ use super::durable::Durable;
 use super::life::Life;
 use super::oracle::{Oracle, count};
 use super::plant::Plant;
+use super::replicas::Replicas;
 use super::scene::Scene;
 use super::snapshot;
 use crate::commands::one_in;
@@ -40,6 +41,7 @@ pub(crate) struct Replica {
     pub(crate) view: SimView,
     pub(crate) disk: SimDisk,
     pub(crate) durable: Arc<Mutex<Durable>>,
+    pub(crate) replicas: Replicas,
     /// Entries whose effect readers see.
     pub(crate) visible: AtomicUsize,
     /// The node holds it no more: what it still does is not seen by anybody.
@@ -266,6 +268,8 @@ impl StateMachine for Witness {
         }
         self.applied = after;
         self.replica.durable().checkpointed(self.replica.shard, after);
+        let entries = u64::try_from(after).expect("few");
+        self.replica.replicas.reached(self.replica.shard, self.replica.id, entries);
         self.replica.visible.store(after, Ordering::Relaxed);
         self.replica.note(Some(Event::Installed), format_args!("installed {after} at {before}"));
         if self.replica.is_fed.swap(false, Ordering::Relaxed) && before == 0 {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quipu_metadata::ShardRecord;
 use quipu_runtime::{Fatal, Rng, TaskGroup};
 use quipu_types::{NodeId, ReplicaId, ShardId};
 use tokio_util::sync::CancellationToken;
@@ -178,8 +179,7 @@ impl World {
     pub(crate) async fn agree(&self, when: &str) {
         for shard in self.ground.shards().collect::<Vec<_>>() {
             if self.ground.plan.moves.is_some() {
-                let settled = || self.is_settled(shard).then_some(());
-                self.until("a shard to be where it is wanted", settled).await;
+                self.settle(shard, when).await;
             }
             let level = self.until("all replicas to agree", || self.level(shard)).await;
             for hosted in level.into_iter().flatten() {
@@ -189,6 +189,20 @@ impl World {
             }
         }
         self.ground.scene.note(format_args!("all is well {when}"));
+    }
+
+    /// Waits until a shard is where its record wants it.
+    async fn settle(&self, shard: ShardId, when: &str) {
+        let settling = async {
+            while self.check_settled(shard).is_err() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(RECOVERS_WITHIN, settling).await.is_err()
+            && let Err(what) = self.check_settled(shard)
+        {
+            self.ground.scene.violated(format!("shard {shard} is not settled {when}: {what}"));
+        }
     }
 
     /// A proposal is acknowledged.
@@ -224,23 +238,17 @@ impl World {
     }
 
     /// Whether a shard's group is what its record wants, all nodes know it, those that hold it are
-    /// open and the others have nothing of it.
-    fn is_settled(&self, shard: ShardId) -> bool {
-        let record = self.ground.replicas.record(shard).filter(|record| !record.is_moving());
-        let members = self.ground.replicas.members(shard);
-        let (Some(record), Some(members)) = (record, members) else { return false };
-        let fits = |host: &Host| {
-            let Some(process) = host.process() else { return false };
-            let Some(metadata) = process.metadata() else { return false };
-            if metadata.image().shards.get(&shard) != Some(&record) {
-                return false;
-            }
-            match record.replica_on(host.id()) {
-                Some(own) => host.hosted(shard).is_some_and(|it| it.group.replica() == own),
-                None => host.hosted(shard).is_none() && process.leftovers(shard).is_empty(),
-            }
-        };
-        members.are(&record.replicas) && self.hosts.iter().all(fits)
+    /// open and the others have nothing of it; else what is amiss.
+    fn check_settled(&self, shard: ShardId) -> Result<(), String> {
+        let record = self.ground.replicas.record(shard).ok_or("no record")?;
+        if record.is_moving() {
+            return Err(format!("it moves: {record:?}"));
+        }
+        let members = self.ground.replicas.members(shard).ok_or("no members")?;
+        if !members.are(&record.replicas) {
+            return Err(format!("its members are {members:?}, not {record:?}"));
+        }
+        self.hosts.iter().try_for_each(|host| check_host(host, shard, &record))
     }
 
     /// All replicas of a shard, once all have applied everything.
@@ -278,4 +286,21 @@ impl World {
 
 fn holds(wanted: &[(ReplicaId, NodeId)], node: NodeId) -> bool {
     wanted.iter().any(|(_, at)| *at == node)
+}
+
+/// Whether a node has of a shard what its record gives it; else what is amiss.
+fn check_host(host: &Host, shard: ShardId, record: &ShardRecord) -> Result<(), String> {
+    let id = host.id();
+    let process = host.process().ok_or_else(|| format!("node {id} is down"))?;
+    let metadata = process.metadata().ok_or_else(|| format!("node {id} knows no image"))?;
+    if metadata.image().shards.get(&shard) != Some(record) {
+        return Err(format!("node {id} has an old image"));
+    }
+    let open = host.hosted(shard).map(|hosted| hosted.group.replica());
+    let wanted = record.replica_on(id);
+    if open != wanted {
+        return Err(format!("node {id} has {open:?} open, not {wanted:?}"));
+    }
+    let leftovers = if wanted.is_none() { process.leftovers(shard) } else { Vec::new() };
+    if leftovers.is_empty() { Ok(()) } else { Err(format!("node {id} still has {leftovers:?}")) }
 }

@@ -1,6 +1,6 @@
 //! Opens and forgets shards for a broker.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use futures::future::BoxFuture;
 use quipu_broker::OpenShard;
@@ -37,8 +37,12 @@ impl Opener {
         let residence = process.residence(shard).ok_or(ResidenceError::Stopping)?;
         let done = run_blocking(move || work(&residence)).await;
         let done = done.unwrap_or(Err(ResidenceError::Stopping));
-        // The journal may have been flushed for it.
-        process.look(&mut self.durable.lock().unwrap_or_else(PoisonError::into_inner));
+        // The journal may have been flushed for it: nobody is to know that before the simulator.
+        if done.is_ok()
+            && let Err(stop) = process.flush(&self.durable)
+        {
+            process.fail(&stop);
+        }
         if let Err(error) = &done
             && !process.life.is_over()
             && let Stop::Violation(what) = process.disk.stop(error)
