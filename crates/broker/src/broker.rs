@@ -16,7 +16,7 @@ use crate::coordinator::Coordinator;
 use crate::damage::{self, Damages, Loans};
 use crate::fetch::FetchMemory;
 use crate::freshness::Freshness;
-use crate::host::{Host, Hosting};
+use crate::host::{self, Duties, Host, Hosting};
 use crate::init_producer::ProducerIds;
 use crate::metrics::BrokerMetrics;
 use crate::storage_guard::StorageGuard;
@@ -97,6 +97,11 @@ impl Broker {
     /// Starts the broker's tasks: shards open as the image names them.
     #[must_use]
     pub fn start(env: BrokerEnv) -> Self {
+        Self::start_with(env, host::all_duties)
+    }
+
+    /// As [`Self::start`], with these duties beside each open shard.
+    pub(crate) fn start_with(env: BrokerEnv, duties: Duties) -> Self {
         let tasks = env.tasks.child("broker");
         let hosting = Hosting::default();
         let broker = Self {
@@ -122,7 +127,7 @@ impl Broker {
         };
         calls::register(&broker);
         damage::start(&broker, &tasks, env.scrub_interval);
-        let host = Host::new(broker.clone(), env.opener);
+        let host = Host::new(broker.clone(), env.opener, duties);
         tasks.spawn("host", OnExit::StopNode, host.run());
         broker
     }

@@ -22,6 +22,30 @@ const FORM_WAIT: Duration = Duration::from_secs(3);
 /// How long the metadata group may take to say what is so.
 const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 
+/// What runs beside an open shard, as tasks that end when it closes.
+pub(crate) type Duties = fn(&Broker, &Shard, &TaskGroup);
+
+/// All that a node does for a shard.
+pub(crate) fn all_duties(broker: &Broker, shard: &Shard, tasks: &TaskGroup) {
+    coordinator::start(broker, shard, tasks);
+    members_only(broker, shard, tasks);
+    let reconcile = reconcile::run(broker.clone(), shard.clone());
+    tasks.spawn("reconcile", OnExit::StopNode, reconcile);
+    let interval = broker.inner.retention_interval;
+    let compaction = compaction::run(broker.clone(), shard.clone(), interval);
+    tasks.spawn("compaction", OnExit::StopNode, compaction);
+    let retention = retention::run(broker.clone(), shard.clone(), interval);
+    tasks.spawn("retention", OnExit::StopNode, retention);
+    let arrivals = arrivals::run(broker.clone(), shard.clone());
+    tasks.spawn("arrivals", OnExit::StopNode, arrivals);
+}
+
+/// Brings the shard's members to where the image wants them.
+pub(crate) fn members_only(broker: &Broker, shard: &Shard, tasks: &TaskGroup) {
+    let members = replicas::run(broker.clone(), shard.clone());
+    tasks.spawn("replicas", OnExit::StopNode, members);
+}
+
 /// Why shards of this node are not open yet, for health.
 #[derive(Debug, Default)]
 pub(crate) struct Hosting {
@@ -47,6 +71,7 @@ impl Hosting {
 pub(crate) struct Host {
     broker: Broker,
     opener: Arc<dyn OpenShard>,
+    duties: Duties,
     connected: BTreeSet<NodeId>,
     opened: BTreeMap<ShardId, Opened>,
     /// Whether nothing is left of replicas that are here no more.
@@ -62,9 +87,9 @@ struct Opened {
 }
 
 impl Host {
-    pub(crate) fn new(broker: Broker, opener: Arc<dyn OpenShard>) -> Self {
+    pub(crate) fn new(broker: Broker, opener: Arc<dyn OpenShard>, duties: Duties) -> Self {
         let (connected, opened) = (BTreeSet::new(), BTreeMap::new());
-        Self { broker, opener, connected, opened, is_swept: false }
+        Self { broker, opener, duties, connected, opened, is_swept: false }
     }
 
     /// Follows the image until cancelled.
@@ -168,18 +193,7 @@ impl Host {
                     self.broker.inner.hosting.set(*id, None);
                     self.broker.inner.shards.insert(shard.clone());
                     let tasks = self.broker.inner.tasks.child(&format!("shard-{id}"));
-                    coordinator::start(&self.broker, &shard, &tasks);
-                    let members = replicas::run(self.broker.clone(), shard.clone());
-                    tasks.spawn("replicas", OnExit::StopNode, members);
-                    let reconcile = reconcile::run(self.broker.clone(), shard.clone());
-                    tasks.spawn("reconcile", OnExit::StopNode, reconcile);
-                    let arrivals = arrivals::run(self.broker.clone(), shard.clone());
-                    tasks.spawn("arrivals", OnExit::StopNode, arrivals);
-                    let interval = self.broker.inner.retention_interval;
-                    let compaction = compaction::run(self.broker.clone(), shard.clone(), interval);
-                    tasks.spawn("compaction", OnExit::StopNode, compaction);
-                    let retention = retention::run(self.broker.clone(), shard, interval);
-                    tasks.spawn("retention", OnExit::StopNode, retention);
+                    (self.duties)(&self.broker, &shard, &tasks);
                     let at = self.broker.inner.clock.monotonic();
                     self.opened.insert(*id, Opened { at, tasks });
                 }

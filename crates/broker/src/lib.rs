@@ -38,6 +38,8 @@ mod reconcile;
 mod replicas;
 mod retention;
 mod route;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod storage_guard;
 pub mod topics;
 pub mod transfer;

@@ -4,7 +4,8 @@
 //! A new replica follows without a vote until it has caught up; then it votes; then another leads,
 //! if the leader is to leave; then those that are to leave lose their vote. Each step is taken from
 //! what is there, so it does not matter who took the one before: a new leader goes on where the
-//! last one died.
+//! last one died. And from a record that the metadata group confirms: a node that became leader with
+//! an old image would have a replica follow that left for good, and whose data is gone.
 
 mod step;
 
@@ -23,6 +24,8 @@ use step::{Standing, Step};
 
 /// Looks again this often, for what no watch announces: how far a replica has come.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// How long the metadata group may take to say what is so.
+const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 /// How long the metadata group may take to hear of it.
 const SETTLE_WAIT: Duration = Duration::from_secs(5);
 
@@ -33,7 +36,9 @@ pub(crate) async fn run(broker: Broker, shard: Shard) {
     loop {
         standing[0].borrow_and_update();
         let image = Arc::clone(&images.borrow_and_update());
-        let record = image.shards.get(&shard.id()).filter(|record| record.is_moving());
+        let members = shard.group().members();
+        let record = image.shards.get(&shard.id());
+        let record = record.filter(|record| step::is_due(record, &members));
         let is_moving = record.is_some();
         if let Some(record) = record.filter(|_| shard.is_ready_leader()) {
             advance(&broker, &shard, record).await;
@@ -57,7 +62,15 @@ async fn advance(broker: &Broker, shard: &Shard, record: &ShardRecord) {
         replication: group.replication(),
     };
     let is_alive = |node| broker.inner.consensus.is_alive(node);
-    let Some(step) = step::next(record, &standing, is_alive) else { return };
+    let step = if record.is_moving() {
+        step::next(record, &standing, is_alive)
+    } else {
+        step::tidy_up(record, &standing)
+    };
+    let Some(step) = step else { return };
+    if !standing.is_half_way() && !is_confirmed(broker, shard, record).await {
+        return;
+    }
     tracing::info!(shard = %shard.id(), ?step, "members of a shard change");
     quipu_failpoint::hit("broker.replicas.step.before");
     let done = match step {
@@ -74,6 +87,14 @@ async fn advance(broker: &Broker, shard: &Shard, record: &ShardRecord) {
             tracing::info!(shard = %shard.id(), %error, "members of a shard stay for now");
         }
     }
+}
+
+/// Whether the metadata group, asked now, has the same record, and this replica leads still.
+async fn is_confirmed(broker: &Broker, shard: &Shard, record: &ShardRecord) -> bool {
+    let deadline = Deadline::after(broker.clock(), CONFIRM_WAIT);
+    broker.confirm_image(deadline).await
+        && broker.image().shards.get(&shard.id()) == Some(record)
+        && shard.is_ready_leader()
 }
 
 async fn hand_over(shard: &Shard, successors: Vec<ReplicaId>) {

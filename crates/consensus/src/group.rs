@@ -133,13 +133,12 @@ impl Group {
         leader.filter(|node| *node != own)
     }
 
-    /// Stops taking part. Returns once nothing of the group runs any more.
+    /// Stops taking part. Returns once nothing of the group runs any more: what it stored may go.
     pub async fn shutdown(&self) {
         self.inner.status.send_modify(|status| status.role = Role::Stopped);
         if self.inner.raft.shutdown().await.is_err() {
             tracing::warn!(shard = %self.inner.shard, "raft had ended before its shutdown");
         }
-        // One under way still writes; another does not begin.
-        drop(self.inner.checkpointing.lock().await);
+        self.inner.machine.close().await;
     }
 }

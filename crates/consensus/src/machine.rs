@@ -34,12 +34,16 @@ const ROUND_ENTRIES: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Machine {
     hosted: Arc<Mutex<Hosted>>,
+    /// Held while a checkpoint is prepared, beside the applies.
+    preparing: Arc<Mutex<()>>,
     shard: ShardId,
     fatal: Fatal,
 }
 
 struct Hosted {
     machine: Box<dyn StateMachine>,
+    /// The group has stopped: nothing is touched any more, for it may not be there.
+    is_closed: bool,
     applied: Option<LogId>,
     membership: StoredMembership,
     /// The last durable checkpoint.
@@ -47,6 +51,13 @@ struct Hosted {
 }
 
 impl Hosted {
+    fn check_open(&self) -> Result<(), StateMachineError> {
+        if self.is_closed {
+            return Err(StateMachineError::new("the group has stopped"));
+        }
+        Ok(())
+    }
+
     fn state(&self) -> AppliedState {
         AppliedState {
             applied: self.applied.as_ref().map(entry_id),
@@ -116,8 +127,17 @@ impl Machine {
         let membership = membership::decode_stored(state.membership)?;
         let checkpointed =
             SnapshotMeta { last_log_id: applied, last_membership: membership.clone() };
-        let hosted = Hosted { machine, applied, membership, checkpointed };
-        Ok(Self { hosted: Arc::new(Mutex::new(hosted)), shard, fatal })
+        let hosted = Hosted { machine, is_closed: false, applied, membership, checkpointed };
+        let hosted = Arc::new(Mutex::new(hosted));
+        Ok(Self { hosted, preparing: Arc::default(), shard, fatal })
+    }
+
+    /// Touches nothing from now on; returns once what is under way is over. openraft does not wait
+    /// for what it has asked for, and a checkpoint is none of its business: either would go on in
+    /// files that the caller is about to remove.
+    pub(crate) async fn close(&self) {
+        self.hosted.lock().await.is_closed = true;
+        drop(self.preparing.lock().await);
     }
 
     /// The last entry of the checkpoint it was opened at.
@@ -137,12 +157,22 @@ impl Machine {
         &self,
         journal: &GroupJournal,
     ) -> Result<Option<LogIndex>, CheckpointError> {
-        let job = self.hosted.lock().await.machine.prepare_checkpoint();
+        let preparing = Arc::clone(&self.preparing).lock_owned().await;
+        let job = {
+            let mut hosted = self.hosted.lock().await;
+            hosted.check_open().map_err(|_| CheckpointError::Stopped)?;
+            hosted.machine.prepare_checkpoint()
+        };
         if let Some(job) = job {
-            let done = run_blocking(|| guarded(job)).await;
+            let prepare = move || {
+                let _until_done = preparing;
+                guarded(job)
+            };
+            let done = run_blocking(prepare).await;
             self.checked("prepare a checkpoint", joined(done))?;
         }
         let hosted = Arc::clone(&self.hosted).lock_owned().await;
+        hosted.check_open().map_err(|_| CheckpointError::Stopped)?;
         let Some(applied) = hosted.applied else { return Ok(None) };
         if hosted.checkpointed.last_log_id == Some(applied) {
             return Ok(Some(entry_id(&applied).index));
@@ -160,6 +190,7 @@ impl Machine {
         manifest: Bytes,
     ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
         let mut hosted = Arc::clone(&self.hosted).lock_owned().await;
+        hosted.check_open()?;
         let made = run_blocking(move || guarded(|| hosted.machine.receiver(manifest)));
         joined(made.await)
     }
@@ -178,7 +209,7 @@ impl Machine {
 
     async fn live_snapshot(&self) -> Result<Option<Snapshot>, StateMachineError> {
         let mut hosted = self.hosted.lock().await;
-        if hosted.applied.is_none() {
+        if hosted.is_closed || hosted.applied.is_none() {
             return Ok(None);
         }
         let meta = hosted.meta();
@@ -245,6 +276,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
         Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
         let mut hosted = self.0.hosted.lock().await;
+        hosted.check_open().map_err(io::Error::other)?;
         let mut unsent = Unsent::new();
         let mut in_round = 0;
         while let Some(next) = entries.next().await {
@@ -291,6 +323,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
         flushed(&self.1).await.map_err(io::Error::other)?;
         quipu_failpoint::hit("consensus.install.journal-flushed");
         let mut hosted = Arc::clone(&self.0.hosted).lock_owned().await;
+        hosted.check_open().map_err(io::Error::other)?;
         let meta = meta.clone();
         let done = run_blocking(move || hosted.install(&meta, received));
         self.0.checked("install a snapshot", joined(done.await)).map_err(io::Error::other)

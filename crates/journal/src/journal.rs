@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use quipu_disk::Disk;
@@ -13,6 +13,7 @@ use quipu_types::ShardId;
 use crate::RecoveryReport;
 use crate::group::{Group, TailBytes};
 use crate::prepare::Preparer;
+use crate::queue::Op;
 use crate::recovery::{Recovered, recover};
 use crate::shared::Shared;
 use crate::writer::Writer;
@@ -130,6 +131,21 @@ impl Journal {
             }
             Drive::Threads { .. } | Drive::Closed => false,
         }
+    }
+
+    /// Returns once everything handed over before is durable, under every flush policy. Blocks; a
+    /// journal without threads does the work here.
+    ///
+    /// # Errors
+    /// When this or an earlier write or flush failed, or the journal was closed.
+    pub fn flush(&self) -> Result<(), FlushFailed> {
+        let (sender, flushed) = mpsc::channel();
+        let on_flushed = Box::new(move |result| drop(sender.send(result)));
+        if let Err(op) = self.shared.queue.push(Op::Barrier { on_flushed }) {
+            op.fail(&FlushFailed::new("the journal is closed"));
+        }
+        while self.step() {}
+        flushed.recv().unwrap_or_else(|_| Err(FlushFailed::new("the journal has stopped")))
     }
 
     /// Writes and flushes what waits, then stops. Later calls on handles fail.

@@ -52,12 +52,17 @@ impl MetadataStateMachine {
     /// # Errors
     /// When the tables cannot be read.
     pub fn open(kv: Store) -> Result<(Self, Images), ReplicaOpenError> {
+        Self::open_from(kv, State::default())
+    }
+
+    /// As [`Self::open`], with another state where nothing is stored yet.
+    pub(crate) fn open_from(kv: Store, first: State) -> Result<(Self, Images), ReplicaOpenError> {
         let (durable, state) = match kv.get(&Key::Metadata)? {
             Some(bytes) => {
                 let rows = kv.scan(KeyPrefix::MetadataTopics)?;
                 RootRow::decode(&bytes)?.with_topics(rows.iter().map(|(_, bytes)| bytes))?
             }
-            None => (AppliedState::default(), State::default()),
+            None => (AppliedState::default(), first),
         };
         let images = Images::new(state.image.clone());
         let stored = state.image.clone();

@@ -236,7 +236,7 @@ pub(crate) fn missing_shards(image: &Image, class: u8, rule: Rule) -> Vec<Vec<No
     placement::shards(rule, &sites, &existing, class, image.shards_per_node)
 }
 
-fn add_shard(state: &mut State, class: u8, set: &[NodeId]) -> ShardId {
+pub(crate) fn add_shard(state: &mut State, class: u8, set: &[NodeId]) -> ShardId {
     let id = ShardId::new(state.next_shard);
     state.next_shard += 1;
     let replicas = set.iter().map(|node| (next_replica(state), *node)).collect();

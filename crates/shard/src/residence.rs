@@ -6,7 +6,7 @@
 //! *nobody's* meanwhile, so that a crash anywhere in between is carried on with.
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quipu_journal::Journal;
@@ -149,8 +149,8 @@ impl Residence {
         }
         batch.delete(&Key::ShardCheckpoint(shard));
         batch.delete(&Key::ShardReplica(shard));
-        self.remove_dirs(shard, &dirs)?;
         snapshot::clear_stages(&*self.partitions.disk, &self.snapshot_dir, shard)?;
+        self.remove_dirs(shard, &dirs)?;
         quipu_failpoint::hit("shard.evict.dirs-removed");
         self.kv.write(batch)?;
         self.kv.flush()?;
@@ -168,13 +168,7 @@ impl Residence {
 
     fn remove_journal(&self, shard: ShardId) -> Result<(), ResidenceError> {
         self.journal.group(shard).remove();
-        let (sender, flushed) = mpsc::channel();
-        let barrier = self.journal.group(ShardId::METADATA);
-        barrier.barrier(Box::new(move |result| drop(sender.send(result))));
-        match flushed.recv() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(ResidenceError::Journal),
-        }
+        self.journal.flush().map_err(|_| ResidenceError::Journal)
     }
 
     fn remove_dirs(
@@ -189,12 +183,16 @@ impl Residence {
             let dir = parent.join(partition.to_string());
             if disk.exists(&dir) {
                 disk.remove_dir_all(&dir)?;
-                parents.insert(parent);
             }
+            parents.insert(parent);
         }
-        for parent in parents {
+        // Also of what is gone already: who removed it may not have come so far.
+        parents.insert(self.snapshot_dir.clone());
+        for parent in parents.into_iter().filter(|parent| disk.exists(parent)) {
             disk.sync_dir(&parent)?;
-            remove_empty(&**disk, root, &parent)?;
+            if parent.starts_with(root) {
+                remove_empty(&**disk, root, &parent)?;
+            }
         }
         Ok(())
     }

@@ -10,6 +10,11 @@
 //!   said to be; nothing is applied that nobody proposed, or that was refused; a read sees
 //!   everything acknowledged before it; what is durable never goes back; nothing panics and no
 //!   process ends without a fault; a healthy cluster serves again and all replicas agree.
+//! - In every other run a shard is on three of four or five nodes, and its record names other nodes
+//!   while everything breaks. The metadata group is there, the members change, fresh replicas are
+//!   fed and former ones deleted as the broker does it. `members` and `replicas` check each step:
+//!   one change at a time, nobody votes before it has caught up, no id is used twice, nobody's data
+//!   goes while it is a member, nobody begins on what another left.
 //! - A process that is killed goes on as a ghost for some steps: its disk is a copy, its
 //!   connections are broken, and nobody hears it.
 //! - Start reading at [`run_seed`], then `world.rs`, then `host.rs`.
@@ -22,6 +27,8 @@ pub(crate) mod forgotten;
 pub(crate) mod ground;
 pub(crate) mod host;
 pub(crate) mod life;
+pub(crate) mod members;
+pub(crate) mod mover;
 pub(crate) mod nemesis;
 pub(crate) mod net;
 pub(crate) mod oracle;
@@ -30,6 +37,7 @@ pub(crate) mod plan;
 pub(crate) mod plant;
 pub(crate) mod process;
 pub(crate) mod proposals;
+pub(crate) mod replicas;
 pub(crate) mod run;
 pub(crate) mod scene;
 pub(crate) mod snapshot;

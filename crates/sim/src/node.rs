@@ -8,8 +8,9 @@ use quipu_journal::{Journal, OpenError};
 use quipu_kv::{Gate, SimTables, Store};
 use quipu_partition::PartitionEnv;
 use quipu_runtime::Rng;
+use quipu_shard::Residence;
 use quipu_shard::sim::SimEnv;
-use quipu_types::ShardId;
+use quipu_types::{ReplicaId, ShardId};
 
 use crate::disk::SimDisk;
 use crate::plan::Plan;
@@ -68,7 +69,7 @@ pub(crate) struct Leaving<'a> {
 pub(crate) struct Node {
     pub(crate) disk: SimDisk,
     pub(crate) tables: SimTables,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) trace: Trace,
     pub(crate) plant: Option<Plant>,
     plan: Plan,
@@ -106,7 +107,17 @@ impl Node {
         })?;
         trace.note(format_args!("journal recovered: {report:?}"));
         let (segment, trace) = (plan.segment(), trace.clone());
-        Ok(Self { disk, tables, journal, trace, plant, plan, store, segment, fatal })
+        Ok(Self {
+            disk,
+            tables,
+            journal: Arc::new(journal),
+            trace,
+            plant,
+            plan,
+            store,
+            segment,
+            fatal,
+        })
     }
 
     /// What a shard of this process stands on.
@@ -121,6 +132,31 @@ impl Node {
             },
             snapshot_dir: dir.join("snapshots"),
         }
+    }
+
+    /// Whose data of a shard this disk has.
+    pub(crate) fn residence(&self, shard: ShardId) -> Residence {
+        let SimEnv { kv, partitions, snapshot_dir } = self.shard_env(shard);
+        let first = ReplicaId::default();
+        Residence::new(kv, Arc::clone(&self.journal), partitions, snapshot_dir, first)
+    }
+
+    /// The tables.
+    pub(crate) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// Files of half-received snapshots of a shard.
+    pub(crate) fn staged_of(&self, shard: ShardId) -> Vec<PathBuf> {
+        let mut dirs = vec![self.shard_env(shard).snapshot_dir];
+        let mut files = Vec::new();
+        while let Some(dir) = dirs.pop() {
+            for entry in self.disk.read_dir(&dir).unwrap_or_default() {
+                let path = dir.join(&entry.name);
+                if entry.is_dir { dirs.push(path) } else { files.push(path) }
+            }
+        }
+        files
     }
 
     pub(crate) fn plan(&self) -> &Plan {

@@ -1,5 +1,7 @@
 //! A node and its lives, under one seed.
 
+use std::sync::Arc;
+
 use quipu_disk::Faults;
 use quipu_kv::SimTables;
 use quipu_runtime::Rng;
@@ -107,6 +109,7 @@ impl World {
     fn close(&mut self, node: Node) {
         self.trace.note(format_args!("close"));
         let Node { journal, tables, .. } = node;
+        let journal = Arc::into_inner(journal).expect("nobody else holds it");
         if journal.close().is_ok() {
             self.replicas.iter_mut().for_each(Replica::all_is_durable);
         }

@@ -44,6 +44,15 @@ fn nothing_that_was_promised_is_lost_while_everything_happens_often() {
         (Event::Paused, 300),
         (Event::Slowed, 300),
         (Event::Compared, 2_000),
+        (Event::MoveBegun, 200),
+        (Event::MovedBack, 20),
+        (Event::MoveDone, 100),
+        (Event::ReplicaAdded, 100),
+        (Event::ReplicaRemoved, 100),
+        (Event::ReplicaReplaced, 20),
+        (Event::FreshFed, 50),
+        (Event::FeedCutShort, 3),
+        (Event::Evicted, 100),
     ] {
         let found = census.of(event);
         assert!(found >= least, "{event:?} happened {found} times, wanted are {least}");

@@ -37,6 +37,11 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// Whether a change has to be ended, whatever is wanted by now.
+    pub(super) const fn is_half_way(&self) -> bool {
+        matches!(self.change, MembersChange::HalfWay(_))
+    }
+
     fn voters(&self) -> BTreeSet<ReplicaId> {
         let voters = self.members.iter().filter(|member| member.is_voter);
         voters.map(|member| member.replica).collect()
@@ -46,11 +51,31 @@ impl Standing {
         self.members.iter().any(|member| member.replica == replica)
     }
 
+    fn strangers(&self, wanted: &BTreeSet<ReplicaId>) -> Vec<ReplicaId> {
+        let all = self.members.iter().map(|member| member.replica);
+        all.filter(|replica| !wanted.contains(replica)).collect()
+    }
+
     fn has_caught_up(&self, replica: ReplicaId) -> bool {
         let found = self.replication.iter().find(|(known, _, _)| *known == replica);
         let matched = found.and_then(|(_, _, matched)| *matched);
         matched.is_some_and(|at| at.get() + LAG_MAX >= self.last)
     }
+}
+
+/// Whether something may be to do: replicas move, or one follows that the record does not know. A
+/// leader that was deposed before its step was committed may leave one behind.
+pub(super) fn is_due(record: &ShardRecord, members: &[Member]) -> bool {
+    let is_known = |member: &Member| record.replica_on(member.node) == Some(member.replica);
+    record.is_moving() || !members.iter().all(|member| member.is_voter || is_known(member))
+}
+
+/// The step for a shard that does not move: who was left behind goes, and nothing else is touched.
+pub(super) fn tidy_up(record: &ShardRecord, standing: &Standing) -> Option<Step> {
+    let wanted: BTreeSet<ReplicaId> = record.replicas.iter().map(|(id, _)| *id).collect();
+    let rest = standing.strangers(&wanted);
+    let is_settled = standing.change == MembersChange::None && standing.voters() == wanted;
+    (is_settled && !rest.is_empty()).then_some(Step::Forget(rest))
 }
 
 /// The next step towards what the record wants; none while a change is under way or a replica
@@ -97,8 +122,7 @@ pub(super) fn next(
         // Those that stay must be able to go on alone.
         return has_majority.then_some(Step::Vote(wanted));
     }
-    let rest = standing.members.iter().map(|member| member.replica);
-    let rest: Vec<ReplicaId> = rest.filter(|replica| !wanted.contains(replica)).collect();
+    let rest = standing.strangers(&wanted);
     Some(if rest.is_empty() { Step::Settle(wanted) } else { Step::Forget(rest) })
 }
 
@@ -206,6 +230,22 @@ mod tests {
         assert_eq!(step(&half), Some(Step::Forget(vec![id(4)])));
         let more = standing(4, &[1, 2, 3, 4], &[], &[]);
         assert_eq!(step(&more), Some(Step::HandOver(vec![id(1), id(2), id(3)])));
+    }
+
+    #[test]
+    fn a_learner_that_a_deposed_leader_left_behind_goes_and_nothing_else_is_touched() {
+        let settled = record(&[1, 2, 3], &[]);
+        let mut left = standing(1, &[1, 2, 3], &[4], &[4]);
+        assert!(is_due(&settled, &left.members));
+        assert_eq!(tidy_up(&settled, &left), Some(Step::Forget(vec![id(4)])));
+        left.change = MembersChange::UnderWay;
+        assert_eq!(tidy_up(&settled, &left), None);
+        let as_wanted = standing(1, &[1, 2, 3], &[], &[]);
+        assert!(!is_due(&settled, &as_wanted.members));
+        assert_eq!(tidy_up(&settled, &as_wanted), None);
+        let other_voters = standing(1, &[1, 2, 5], &[4], &[]);
+        assert_eq!(tidy_up(&settled, &other_voters), None);
+        assert!(is_due(&record(&[1, 2, 4], &[3]), &as_wanted.members));
     }
 
     /// From any members towards any wish: every step is one that a majority of the old and the new

@@ -6,7 +6,6 @@ use quipu_types::LogIndex;
 
 use super::Group;
 use crate::error::CheckpointError;
-use crate::status::Role;
 use crate::type_config::LogId;
 
 /// Entries a checkpoint always leaves, so that purging stays clear of what is being applied
@@ -25,10 +24,6 @@ impl Group {
     /// A failure of the disk also ends the node.
     pub async fn checkpoint(&self) -> Result<Option<LogIndex>, CheckpointError> {
         let _one_at_a_time = self.inner.checkpointing.lock().await;
-        // Whoever closed the group may have begun to take its files away.
-        if self.status().borrow().role == Role::Stopped {
-            return Err(CheckpointError::Stopped);
-        }
         let Some(covered) = self.inner.machine.checkpoint(&self.inner.journal).await? else {
             return Ok(None);
         };

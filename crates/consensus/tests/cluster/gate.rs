@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use quipu_disk::{DirEntry, Disk, DiskFile, LockGuard, OpenMode, Space};
@@ -19,11 +20,28 @@ enum Passage {
 pub(crate) struct Gate {
     passage: Mutex<Passage>,
     changed: Condvar,
+    /// Whether a write waits.
+    is_asked: AtomicBool,
 }
 
 impl Gate {
     pub(crate) fn open() -> Arc<Self> {
-        Arc::new(Self { passage: Mutex::new(Passage::Open), changed: Condvar::new() })
+        Arc::new(Self {
+            passage: Mutex::new(Passage::Open),
+            changed: Condvar::new(),
+            is_asked: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether a write waits, or has waited.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::SeqCst)
+    }
+
+    /// Writes that wait go through, and later ones too.
+    pub(crate) fn release(&self) {
+        *self.passage.lock().unwrap() = Passage::Open;
+        self.changed.notify_all();
     }
 
     /// From now on writes wait.
@@ -39,6 +57,7 @@ impl Gate {
 
     fn pass(&self) -> io::Result<()> {
         let held = self.passage.lock().unwrap();
+        self.is_asked.fetch_or(*held == Passage::Held, Ordering::SeqCst);
         let passage = self.changed.wait_while(held, |at| *at == Passage::Held).unwrap();
         if *passage == Passage::Lost {
             return Err(io::Error::other("the power is gone"));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quipu_consensus::{CheckpointError, Config, OpenGroupError};
+use futures::FutureExt;
+use quipu_consensus::{CheckpointError, Config, OpenGroupError, Role};
 use quipu_types::LogIndex;
 
 use crate::cluster::{Cluster, SHARD, commands, until};
@@ -100,6 +101,41 @@ async fn a_leader_that_lost_its_tail_does_not_resume_its_term() {
     assert!(next.id.term > acknowledged.id.term, "the term was resumed");
     let three: Vec<Bytes> = ["X", "A", "B"].map(|it| Bytes::from_static(it.as_bytes())).to_vec();
     cluster.agree_on(&three).await;
+}
+
+/// Who closes a group may remove what it stored: a checkpoint under way is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_group_stores_nothing_any_more() {
+    let mut cluster = Cluster::plan(Config::default());
+    let gate = Gate::open();
+    cluster.plan_of(3).disk = Arc::new(GatedDisk::new(Arc::clone(&gate)));
+    for number in 1..=3 {
+        cluster.start_node(number).await;
+    }
+    let members = (1..=3).map(|id| (quipu_types::ReplicaId::new(id), quipu_types::NodeId::new(id)));
+    cluster.group(1).initialize(members.collect()).await.unwrap();
+    cluster.write("X").await;
+    cluster.agree_on(&[Bytes::from_static(b"X")]).await;
+
+    gate.hold();
+    cluster.write("Y").await;
+    until("a write that waits", || gate.is_asked().then_some(())).await;
+    let (group, consensus) = (cluster.group(3), Arc::clone(&cluster.node(3).consensus));
+    let own = group.clone();
+    let checkpoint = tokio::spawn(async move { own.checkpoint().await });
+    let is_under_way = || group.checkpointed().now_or_never().is_none().then_some(());
+    until("the checkpoint to wait for the journal", is_under_way).await;
+    let closing = tokio::spawn(async move { consensus.close_group(SHARD).await });
+    let mut status = group.status();
+    status.wait_for(|status| status.role == Role::Stopped).await.unwrap();
+    gate.release();
+    closing.await.unwrap();
+    let file = cluster.plan_of(3).directory.join(format!("checkpoint-{SHARD}"));
+    let stored = std::fs::read(&file).ok();
+    assert!(group.checkpoint().await.is_err(), "it is closed");
+    // Made before the group was closed, or not at all.
+    let made = checkpoint.await.unwrap();
+    assert_eq!(std::fs::read(&file).ok(), stored, "{made:?}: it went on behind the close");
 }
 
 /// Without its journal a replica no longer knows what it promised.

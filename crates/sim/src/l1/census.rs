@@ -53,6 +53,24 @@ pub enum Event {
     Slowed,
     /// A replica was compared with the model, byte for byte.
     Compared,
+    /// A shard's record named other replicas.
+    MoveBegun,
+    /// A replica that was to leave was to stay after all.
+    MovedBack,
+    /// A shard's group came to be what its record wanted.
+    MoveDone,
+    /// A replica was given a vote that it never had.
+    ReplicaAdded,
+    /// A replica was no member of its group any more.
+    ReplicaRemoved,
+    /// A node that had held a shard began to hold it again, as another replica.
+    ReplicaReplaced,
+    /// A snapshot was installed on a replica that had nothing.
+    FreshFed,
+    /// A node ended while a replica that had nothing was receiving a snapshot.
+    FeedCutShort,
+    /// Everything of a former replica was deleted.
+    Evicted,
     /// A batch was acknowledged to its producer.
     Stored,
     /// A batch was sent again.

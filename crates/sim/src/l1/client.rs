@@ -9,12 +9,12 @@ use futures::FutureExt;
 use futures::future::join_all;
 use quipu_consensus::{ProposeError, Proposed, Role};
 use quipu_runtime::{Deadline, Rng};
-use quipu_types::{Effect, NodeId, ShardId};
+use quipu_types::{Effect, ReplicaId, ShardId};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::census::Event;
-use super::ground::{Ground, replica_on};
+use super::ground::Ground;
 use super::host::Host;
 use super::plant::Plant;
 use super::process::Hosted;
@@ -194,12 +194,15 @@ impl Client {
 
     async fn hand_over(&mut self, shard: ShardId) {
         let Some(hosted) = self.whom(shard) else { return };
-        let nodes: Vec<NodeId> = self.ground.nodes().collect();
-        let to = replica_on(commands::pick(&mut self.rng, &nodes));
-        let life = hosted.replica.life.clone();
-        if life.node() == NodeId::new(to.get()) {
+        let others = hosted.group.members().into_iter();
+        let others = others.filter(|member| member.is_voter).map(|member| member.replica);
+        let others: Vec<ReplicaId> =
+            others.filter(|replica| *replica != hosted.group.replica()).collect();
+        if others.is_empty() {
             return;
         }
+        let to = commands::pick(&mut self.rng, &others);
+        let life = hosted.replica.life.clone();
         let taken = tokio::select! {
             biased;
             () = life.over() => false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
 use quipu_journal::{GroupJournal, GroupState};
-use quipu_types::{EntryId, ShardId};
+use quipu_types::{EntryId, ReplicaId, ShardId};
 
 use super::forgotten::Forgotten;
 
@@ -16,6 +16,8 @@ pub(crate) struct Durable {
 
 #[derive(Debug, Default)]
 struct DurableShard {
+    /// Whose all this is.
+    replica: Option<ReplicaId>,
     vote: Option<Bytes>,
     /// What the last start found.
     vote_at_start: Option<Bytes>,
@@ -30,6 +32,17 @@ struct DurableShard {
 impl Durable {
     fn shard(&mut self, shard: ShardId) -> &mut DurableShard {
         self.shards.entry(shard).or_default()
+    }
+
+    /// A replica is about to start. Says whether it is another one than before: then there must be
+    /// nothing.
+    pub(crate) fn belongs_to(&mut self, shard: ShardId, replica: ReplicaId) -> bool {
+        let own = self.shard(shard);
+        let is_new = own.replica != Some(replica);
+        if is_new {
+            *own = DurableShard { replica: Some(replica), ..DurableShard::default() };
+        }
+        is_new
     }
 
     /// Everything handed to the journal is on disk. Says whether entries were cut off since the
@@ -56,6 +69,16 @@ impl Durable {
     /// What truncations took, for a planted fault.
     pub(crate) fn forgotten(&mut self, shard: ShardId) -> &mut Forgotten {
         &mut self.shard(shard).forgotten
+    }
+
+    /// Checks what a replica finds that never was here.
+    pub(crate) fn check_fresh(found: &GroupJournal, entries: usize) -> Result<(), String> {
+        let state = found.state();
+        if state == GroupState::default() && entries == 0 {
+            return Ok(());
+        }
+        let shard = found.shard();
+        Err(format!("shard {shard} begins on what another left: {entries} entries, {state:?}"))
     }
 
     /// Checks what a start finds.

@@ -165,6 +165,7 @@ impl Host {
         }
         let end = self.leave(process.as_deref(), end);
         if let Some(process) = process {
+            process.count_unfed();
             self.ground.net.leave(process.life(), end == End::PowerCut);
             self.ground.spawn("remains", process.tear_down());
         }

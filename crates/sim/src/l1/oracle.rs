@@ -6,9 +6,11 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use quipu_consensus::{AppliedState, Payload, Reply};
 use quipu_shard::{Bundle, Outcome, reply};
-use quipu_types::{EntryId, LogIndex, NodeId, ShardId, Term};
+use quipu_types::{EntryId, LogIndex, ReplicaId, ShardId, Term};
 
+use super::members::Members;
 use super::proposals::Proposals;
+use super::replicas::Replicas;
 use crate::model::{Applied, Model};
 
 /// One shard's.
@@ -18,11 +20,13 @@ pub(crate) struct Oracle {
     /// After each entry; before the first, the empty state.
     states: Vec<After>,
     pub(crate) proposals: Proposals,
-    leaders: BTreeMap<Term, NodeId>,
+    leaders: BTreeMap<Term, ReplicaId>,
     /// Entries up to the last acknowledged one.
     acknowledged: usize,
     /// Who else looks at what the log says; then proposals are somebody else's to know.
     watch: Option<Box<dyn Watch>>,
+    /// Who judges its members.
+    replicas: Replicas,
 }
 
 /// Looks at each command as the log says it, once.
@@ -45,7 +49,7 @@ struct After {
 }
 
 impl Oracle {
-    pub(crate) fn new(shard: ShardId) -> Self {
+    pub(crate) fn new(shard: ShardId, replicas: Replicas) -> Self {
         let empty =
             After { model: Model::default(), membership: Bytes::new(), outcomes: Arc::default() };
         Self {
@@ -56,6 +60,7 @@ impl Oracle {
             leaders: BTreeMap::new(),
             acknowledged: 0,
             watch: None,
+            replicas,
         }
     }
 
@@ -102,14 +107,33 @@ impl Oracle {
     }
 
     /// A replica leads in a term.
-    pub(crate) fn leads(&mut self, node: NodeId, term: Term) -> Result<(), String> {
-        match *self.leaders.entry(term).or_insert(node) {
-            leader if leader == node => Ok(()),
+    pub(crate) fn leads(&mut self, replica: ReplicaId, term: Term) -> Result<(), String> {
+        match *self.leaders.entry(term).or_insert(replica) {
+            leader if leader == replica => Ok(()),
             leader => {
                 let shard = self.shard;
-                Err(format!("nodes {leader} and {node} both lead shard {shard} in term {term}"))
+                Err(format!("replicas {leader} and {replica} lead shard {shard} in term {term}"))
             }
         }
+    }
+
+    /// Whoever leads in a term had a vote when it began: by the last members in its log.
+    fn check_leader(&self, id: EntryId) -> Result<(), String> {
+        let begins = self.entries.last().is_some_and(|last| last.id.term < id.term);
+        let leader = self.leaders.get(&id.term).filter(|_| begins);
+        let (Some(leader), Some(members)) = (leader, self.members()?) else { return Ok(()) };
+        if members.votes(*leader) {
+            return Ok(());
+        }
+        let shard = self.shard;
+        Err(format!("replica {leader} of shard {shard} leads in {} without a vote", id.term))
+    }
+
+    /// Who the members are after all entries; nobody before the group is formed.
+    pub(crate) fn members(&self) -> Result<Option<Members>, String> {
+        let stored = &self.states[self.len()].membership;
+        let members = stored.get(STORED_BYTES..).filter(|members| !members.is_empty());
+        members.map(Members::decode).transpose()
     }
 
     /// A replica applied its next entry, after `applied` others, and answered it.
@@ -155,6 +179,7 @@ impl Oracle {
         if self.entries.last().is_some_and(|last| last.id.term > id.term) {
             return Err(format!("shard {shard} has terms that fall, at {id}"));
         }
+        self.check_leader(id)?;
         let mut next = self.states[self.len()].clone();
         next.outcomes = Arc::default();
         match payload {
@@ -170,7 +195,11 @@ impl Oracle {
                     }
                 });
             }
-            Payload::Membership(members) => next.membership = stored(id, members),
+            Payload::Membership(members) => {
+                let after = Members::decode(members)?;
+                self.replicas.changed(shard, id, self.members()?.as_ref(), &after)?;
+                next.membership = stored(id, members);
+            }
             Payload::Blank => {}
         }
         let before = &self.states[self.len()].model;
@@ -204,6 +233,9 @@ impl Oracle {
         ))
     }
 }
+
+/// What a stored membership has in front.
+const STORED_BYTES: usize = 17;
 
 /// A membership as consensus stores it: with the entry that made it.
 fn stored(id: EntryId, members: &Bytes) -> Bytes {

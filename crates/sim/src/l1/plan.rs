@@ -28,22 +28,39 @@ pub(crate) struct Plan {
     pub(crate) checkpoint_ms: u64,
     /// Whether all nodes lose power once more at the end.
     pub(crate) has_last_blackout: bool,
+    /// Where replicas move, some of the nodes hold a shard; else all of them do.
+    pub(crate) moves: Option<Moves>,
+}
+
+/// How replicas move between nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moves {
+    /// Between two changes of a shard's record, at most. Unit: milliseconds.
+    pub(crate) pause_ms: u64,
 }
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let storage = StoragePlan { shards: pick(rng, &[1, 1, 2, 3]), ..StoragePlan::draw(rng) };
+        let moves = one_in(rng, 2).then(|| Moves { pause_ms: pick(rng, &[300, 1_000, 3_000]) });
+        let (nodes, shards, kept): (&[u64], &[u32], &[u64]) = match moves {
+            Some(_) => (&[4, 4, 5], &[1, 1, 1, 2], &[4, 8, 24]),
+            None => (&[3, 3, 3, 3, 3, 5], &[1, 1, 2, 3], &[4, 8, 24, 4_096]),
+        };
+        // A node is part of the cluster only once the metadata group has a majority.
+        let more_ms = if moves.is_some() { 5_000 } else { 0 };
+        let storage = StoragePlan { shards: pick(rng, shards), ..StoragePlan::draw(rng) };
         Self {
-            nodes: pick(rng, &[3, 3, 3, 3, 3, 5]),
+            nodes: pick(rng, nodes),
             storage,
-            consensus: consensus(rng),
+            consensus: Config { entries_kept: pick(rng, kept), ..consensus(rng) },
             weather: weather(rng),
-            load: Duration::from_millis(3_000 + rng.below(6_000)),
+            load: Duration::from_millis(more_ms + 3_000 + rng.below(6_000)),
             clients: 1 + rng.below(3),
             think_ms: pick(rng, &[15, 40, 120]),
             fault_pause_ms: pick(rng, &[300, 1_000, 3_000]),
             checkpoint_ms: pick(rng, &[100, 400, 2_000]),
             has_last_blackout: one_in(rng, 2),
+            moves,
         }
     }
 }

@@ -63,11 +63,21 @@ pub enum Plant {
     UnknownIsCalledRefused,
     /// Flushes of the tables do nothing.
     TablesFlushLies,
+    /// What a replica left stays, and the next one begins on it.
+    FormerDataIsKept,
+    /// A fresh replica forms a group of its own instead of waiting for its leader.
+    FreshReplicaForms,
+    /// A node that starts acts on the image it has, without asking whether it is old.
+    OldImageIsBelieved,
+    /// A replica is given its vote as soon as it follows.
+    LearnerVotesAtOnce,
+    /// A move is called done as soon as it has begun: nodes forget replicas that still vote.
+    SettledUnseen,
 }
 
 impl Plant {
     /// Those that a few dozen seeds find.
-    pub const QUICK: [Self; 12] = [
+    pub const QUICK: [Self; 17] = [
         Self::LeadersAreRestored,
         Self::JournalFlushLies,
         Self::VoteIsForgotten,
@@ -80,6 +90,11 @@ impl Plant {
         Self::ApplyIsLost,
         Self::UnknownIsCalledRefused,
         Self::TablesFlushLies,
+        Self::FormerDataIsKept,
+        Self::FreshReplicaForms,
+        Self::OldImageIsBelieved,
+        Self::LearnerVotesAtOnce,
+        Self::SettledUnseen,
     ];
 
     /// The lie of the disk that it is, if it is one.
@@ -97,7 +112,12 @@ impl Plant {
             | Self::CheckpointAheadOfJournal
             | Self::ApplyDependsOnNode
             | Self::ApplyIsLost
-            | Self::UnknownIsCalledRefused => None,
+            | Self::UnknownIsCalledRefused
+            | Self::FormerDataIsKept
+            | Self::FreshReplicaForms
+            | Self::OldImageIsBelieved
+            | Self::LearnerVotesAtOnce
+            | Self::SettledUnseen => None,
         }
     }
 }

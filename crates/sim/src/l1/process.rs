@@ -1,26 +1,27 @@
 //! One process: the real thing, from consensus down to the disk.
 
+mod joining;
+mod opener;
+
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use quipu_broker::storage_guard::StorageGuard;
-use quipu_broker::{Broker, BrokerEnv, OpenShard};
+use quipu_broker::{Broker, BrokerEnv};
 use quipu_consensus::{Consensus, Group, PeerIdentity, Role};
 use quipu_kv::SimTables;
-use quipu_metadata::sim;
+use quipu_metadata::{Metadata, sim};
 use quipu_runtime::{Clock, Fatal, FatalReceiver, OnExit, Rng, TaskGroup};
 use quipu_shard::sim::SimShard;
-use quipu_shard::{OpenError, ResidenceError, Shard, Shards};
-use quipu_types::{
-    ClusterId, DirectoryId, Incarnation, MoveId, PartitionId, ReplicaId, ShardId, StartHistory,
-};
+use quipu_shard::{Shard, Shards};
+use quipu_types::{Incarnation, ReplicaId, ShardId};
 use tokio::sync::watch;
 
 use super::census::Event;
 use super::durable::Durable;
-use super::ground::{Ground, replica_on};
+use super::ground::{CLUSTER, Ground, directory_of, replica_on};
 use super::life::Life;
 use super::net::Door;
 use super::plant::Plant;
@@ -45,6 +46,7 @@ pub(crate) struct Process {
     hosted: Mutex<BTreeMap<ShardId, Hosted>>,
     /// How many are.
     count: watch::Sender<usize>,
+    metadata: OnceLock<Metadata>,
     broker: OnceLock<Broker>,
     rng: Mutex<Rng>,
 }
@@ -69,11 +71,11 @@ impl Process {
             ground.floor.as_ref().map_or_else(|| Clock::fixed(0), |floor| floor.clock(life.node()));
         let door = Arc::new(Door::new(ground.net.clone(), life.clone()));
         let identity = PeerIdentity {
-            cluster: ClusterId::from_bytes([1; 16]),
+            cluster: CLUSTER,
             node: life.node(),
-            directory: DirectoryId::from_bytes([2; 16]),
+            directory: directory_of(life.node()),
             incarnation: Incarnation::new(life.number()),
-            starts: StartHistory::default(),
+            starts: joining::starts(&life),
         };
         let config = ground.plan.consensus.clone();
         let addresses = Arc::clone(&door);
@@ -96,6 +98,7 @@ impl Process {
             fatal,
             hosted: Mutex::default(),
             count: watch::Sender::new(0),
+            metadata: OnceLock::new(),
             broker: OnceLock::new(),
             rng: Mutex::new(rng),
         }
@@ -143,19 +146,21 @@ impl Process {
     pub(crate) async fn open(self: &Arc<Self>, durable: &Arc<Mutex<Durable>>) -> Step {
         match self.ground.floor.clone() {
             Some(floor) => self.open_by_broker(&floor, durable).await?,
+            None if self.ground.plan.moves.is_some() => self.join(durable).await?,
             None => {
+                let own = replica_on(self.life.node());
                 for shard in self.ground.shards().collect::<Vec<_>>() {
                     tokio::select! {
                         biased;
                         reason = self.ended() => {
                             return Err(self.disk.stop(reason.unwrap_or_default()));
                         }
-                        hosted = self.host(shard, durable) => drop(hosted?),
+                        hosted = self.host(shard, own, durable) => drop(hosted?),
                     }
                 }
             }
         }
-        let checkpoints = checkpoints(self.all_hosted(), self.ground.clone(), self.draw());
+        let checkpoints = checkpoints(Arc::downgrade(self), self.draw());
         self.tasks.spawn("checkpoints", OnExit::Log, checkpoints);
         Ok(())
     }
@@ -168,7 +173,7 @@ impl Process {
     ) -> Step {
         let node = self.life.node();
         self.tasks.spawn("wall clock", OnExit::Log, floor.run_clock(node, self.clock.clone()));
-        let opener = Opener { process: Arc::downgrade(self), durable: Arc::clone(durable) };
+        let opener = opener::Opener { process: Arc::downgrade(self), durable: Arc::clone(durable) };
         let (consensus, clock) = (Arc::clone(&self.consensus), self.clock.clone());
         let broker = Broker::start(BrokerEnv {
             node,
@@ -192,22 +197,74 @@ impl Process {
         }
     }
 
-    /// Opens a shard.
-    async fn host(&self, shard: ShardId, durable: &Arc<Mutex<Durable>>) -> Step<Hosted> {
-        let hosted = self.open_shard(shard, durable).await?;
+    /// Opens a shard's replica.
+    async fn host(
+        &self,
+        shard: ShardId,
+        id: ReplicaId,
+        durable: &Arc<Mutex<Durable>>,
+    ) -> Step<Hosted> {
+        let hosted = self.open_shard(shard, id, durable).await?;
         self.tasks.spawn("role", OnExit::Log, follow_role(hosted.clone()));
+        self.misbehave(&hosted).await;
         let mut all = self.hosted.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(shard, hosted.clone());
         self.count.send_replace(all.len());
         Ok(hosted)
     }
 
+    /// A replica was closed, for good.
+    fn forget(&self, shard: ShardId) {
+        let gone = self.hosted.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+        if let Some(gone) = gone {
+            gone.replica.has_left.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts the snapshots that do not come any more.
+    pub(crate) fn count_unfed(&self) {
+        for hosted in self.all_hosted() {
+            if hosted.replica.is_fed.swap(false, Ordering::Relaxed) {
+                let (node, shard) = (self.life.node(), hosted.replica.shard);
+                let event = format_args!("node {node} shard {shard} was receiving a snapshot");
+                self.ground.scene.count(Event::FeedCutShort, event);
+            }
+        }
+    }
+
+    /// What is left on its disk of a shard that it does not hold: there must be nothing. Partitions
+    /// that no checkpoint ever knew may be there: they are cut when they are opened again.
+    pub(crate) fn leftovers(&self, shard: ShardId) -> Vec<String> {
+        let node = self.node();
+        let Some(node) = node.as_ref() else { return Vec::new() };
+        let files = node.staged_of(shard).into_iter().map(|path| path.display().to_string());
+        let journal = node.journal.groups().contains(&shard).then(|| "the journal".to_owned());
+        let notes = node.residence(shard).residents().unwrap_or_default();
+        let note = notes.into_iter().find(|(of, _)| *of == shard);
+        files.chain(journal).chain(note.map(|(_, id)| format!("a note of {id}"))).collect()
+    }
+
+    /// What is to be checkpointed next, and how often. Unit: milliseconds.
+    fn due(&self) -> (Vec<(Group, Option<Arc<Replica>>)>, u64) {
+        let hosted = self.all_hosted().into_iter();
+        let hosted = hosted.map(|hosted| (hosted.group, Some(hosted.replica)));
+        let metadata = self.consensus.group(ShardId::METADATA).map(|group| (group, None));
+        (hosted.chain(metadata).collect(), self.ground.plan.checkpoint_ms)
+    }
+
     fn all_hosted(&self) -> Vec<Hosted> {
         self.hosted.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    async fn open_shard(&self, shard: ShardId, durable: &Arc<Mutex<Durable>>) -> Step<Hosted> {
+    async fn open_shard(
+        &self,
+        shard: ShardId,
+        id: ReplicaId,
+        durable: &Arc<Mutex<Durable>>,
+    ) -> Step<Hosted> {
         let refused = |error: String| self.disk.stop(format!("shard {shard}: {error}"));
+        let opens = self.ground.replicas.opens(shard, id, self.life.node());
+        opens.map_err(Stop::Violation)?;
         let (witness, replica, journal, view) = {
             let node = self.node();
             let node = node.as_ref().ok_or(Stop::Fault)?;
@@ -216,13 +273,17 @@ impl Process {
             let journal = node.journal.group(shard);
             let replica = Arc::new(Replica {
                 shard,
+                id,
                 life: self.life.clone(),
                 oracle: Arc::clone(self.ground.oracle(shard)),
                 scene: self.ground.scene.clone(),
                 durable: Arc::clone(durable),
+                replicas: self.ground.replicas.clone(),
                 view: opened.view,
                 disk: self.disk.clone(),
                 visible: 0.into(),
+                has_left: false.into(),
+                is_fed: false.into(),
             });
             let witness = Witness::new(
                 opened.machine,
@@ -232,23 +293,33 @@ impl Process {
             );
             (witness.map_err(Stop::Violation)?, replica, journal, view)
         };
-        let id = replica_on(self.life.node());
         let group = self.consensus.open_group(shard, id, journal, Box::new(witness)).await;
         let group = group.map_err(|error| refused(error.to_string()))?;
         let (consensus, clock) = (Arc::clone(&self.consensus), self.clock.clone());
         let around =
             || view.shard(group.clone(), Arc::clone(&consensus), clock.clone(), &self.tasks);
-        let shard = self.ground.floor.is_some().then(around);
+        let has_broker = self.ground.floor.is_some() || self.ground.plan.moves.is_some();
+        let shard = has_broker.then(around);
         Ok(Hosted { group, replica, consensus, clock, shard })
     }
 
     /// Has the journal written and flushed.
     pub(crate) fn flush(&self, durable: &Mutex<Durable>) -> Step {
+        {
+            let node = self.node();
+            let Some(node) = node.as_ref() else { return Ok(()) };
+            node.step_journal()?;
+        }
+        self.look(&mut durable.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+
+    /// Looks at the journal, all of which is durable.
+    fn look(&self, durable: &mut Durable) {
         let node = self.node();
-        let Some(node) = node.as_ref() else { return Ok(()) };
-        node.step_journal()?;
-        let mut durable = durable.lock().unwrap_or_else(PoisonError::into_inner);
-        for shard in self.ground.shards() {
+        let Some(node) = node.as_ref().filter(|_| !self.life.is_over()) else { return };
+        for Hosted { replica, .. } in self.all_hosted() {
+            let shard = replica.shard;
             let journal = node.journal.group(shard);
             if self.ground.scene.has(Plant::TruncationIsForgotten) {
                 durable.forgotten(shard).look(&journal);
@@ -257,8 +328,9 @@ impl Process {
                 let event = format_args!("node {} shard {shard} lost its tail", self.life.node());
                 self.ground.scene.count(Event::Truncated, event);
             }
+            let entries = journal.state().last.map_or(0, |last| last.index.get() + 1);
+            self.ground.replicas.reached(shard, replica.id, entries);
         }
-        Ok(())
     }
 
     /// Ends it as its journal would.
@@ -293,40 +365,6 @@ impl Process {
     }
 }
 
-/// Opens shards for a broker.
-struct Opener {
-    process: Weak<Process>,
-    durable: Arc<Mutex<Durable>>,
-}
-
-impl OpenShard for Opener {
-    fn open(&self, shard: ShardId, _: ReplicaId) -> BoxFuture<'static, Result<Shard, OpenError>> {
-        let (process, durable) = (self.process.clone(), Arc::clone(&self.durable));
-        Box::pin(async move {
-            if let Some(process) = process.upgrade() {
-                match process.host(shard, &durable).await {
-                    Ok(hosted) => return Ok(hosted.shard.expect("there is a broker")),
-                    Err(stop) => process.fail(&stop),
-                }
-            }
-            // The process ends: nothing is tried again in it.
-            std::future::pending().await
-        })
-    }
-
-    fn evict(
-        &self,
-        _: ShardId,
-        _: Vec<(PartitionId, Option<MoveId>)>,
-    ) -> BoxFuture<'static, Result<(), ResidenceError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn residents(&self) -> BoxFuture<'static, Result<Vec<(ShardId, ReplicaId)>, ResidenceError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
-
 /// Tells the oracle who leads.
 async fn follow_role(hosted: Hosted) {
     let Hosted { group, replica, .. } = hosted;
@@ -337,6 +375,9 @@ async fn follow_role(hosted: Hosted) {
             let status = status.borrow_and_update();
             (status.role, status.term)
         };
+        if role == Role::Stopped {
+            return;
+        }
         let leads = matches!(role, Role::Leader { .. });
         if leads && led != Some(term) {
             led = Some(term);
@@ -349,17 +390,24 @@ async fn follow_role(hosted: Hosted) {
 }
 
 /// Checkpoints all shards, again and again.
-async fn checkpoints(all: Vec<Hosted>, ground: Ground, seed: u64) {
+async fn checkpoints(process: Weak<Process>, seed: u64) {
     let mut rng = Rng::seeded(seed);
     let mut purged = BTreeMap::new();
     loop {
-        for Hosted { group, replica, .. } in &all {
-            tokio::time::sleep(Duration::from_millis(rng.below(ground.plan.checkpoint_ms))).await;
+        let Some((all, most_ms)) = process.upgrade().map(|it| it.due()) else { return };
+        if all.is_empty() {
+            tokio::time::sleep(Duration::from_millis(most_ms)).await;
+        }
+        for (group, replica) in all {
+            tokio::time::sleep(Duration::from_millis(rng.below(most_ms))).await;
             let upto = group.positions().purged;
+            let done = group.checkpoint().await;
+            // Whoever closed it wants no checkpoint.
+            let has_stopped = group.status().borrow().role == Role::Stopped;
+            let Some(replica) = replica.filter(|_| !has_stopped) else { continue };
             if upto > purged.insert(group.shard(), upto).flatten() {
                 replica.purged();
             }
-            let done = group.checkpoint().await;
             replica.checkpoint_is_over(done.map_err(|error| error.to_string()).map(drop));
         }
     }

@@ -1,6 +1,6 @@
 //! Stands between consensus and a shard's real state machine, and watches both.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -12,13 +12,14 @@ use quipu_journal::GroupJournal;
 use quipu_runtime::Rng;
 use quipu_shard::ShardStateMachine;
 use quipu_shard::sim::SimView;
-use quipu_types::{EntryId, ShardId, Term};
+use quipu_types::{EntryId, ReplicaId, ShardId, Term};
 
 use super::census::Event;
 use super::durable::Durable;
 use super::life::Life;
 use super::oracle::{Oracle, count};
 use super::plant::Plant;
+use super::replicas::Replicas;
 use super::scene::Scene;
 use super::snapshot;
 use crate::commands::one_in;
@@ -33,14 +34,20 @@ const LOST_ONE_IN: u64 = 40;
 /// What a shard's replica on a node has come to; survives neither its process.
 pub(crate) struct Replica {
     pub(crate) shard: ShardId,
+    pub(crate) id: ReplicaId,
     pub(crate) life: Life,
     pub(crate) oracle: Arc<Mutex<Oracle>>,
     pub(crate) scene: Scene,
     pub(crate) view: SimView,
     pub(crate) disk: SimDisk,
     pub(crate) durable: Arc<Mutex<Durable>>,
+    pub(crate) replicas: Replicas,
     /// Entries whose effect readers see.
     pub(crate) visible: AtomicUsize,
+    /// The node holds it no more: what it still does is not seen by anybody.
+    pub(crate) has_left: AtomicBool,
+    /// It has nothing, and receives a snapshot.
+    pub(crate) is_fed: AtomicBool,
 }
 
 impl Replica {
@@ -48,9 +55,14 @@ impl Replica {
         self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nobody sees any more what it does.
+    pub(crate) fn is_over(&self) -> bool {
+        self.life.is_over() || self.has_left.load(Ordering::Relaxed)
+    }
+
     /// Notes something, while the process lives.
     fn note(&self, event: Option<Event>, what: std::fmt::Arguments<'_>) {
-        if self.life.is_over() {
+        if self.is_over() {
             return;
         }
         let (node, shard) = (self.life.node(), self.shard);
@@ -69,8 +81,8 @@ impl Replica {
     /// Leads in a term from now on.
     pub(crate) fn leads(&self, term: Term) {
         self.note(Some(Event::Elected), format_args!("leads in term {term}"));
-        if !self.life.is_over() {
-            self.scene.expect(self.oracle().leads(self.life.node(), term));
+        if !self.is_over() {
+            self.scene.expect(self.oracle().leads(self.id, term));
         }
     }
 
@@ -82,7 +94,7 @@ impl Replica {
     /// A checkpoint was made, or not: for no other reason than the disk, or a stop that was asked for.
     pub(crate) fn checkpoint_is_over(&self, outcome: Result<(), String>) {
         if let Err(error) = outcome
-            && !self.life.is_over()
+            && !self.is_over()
             && !self.life.is_stopping()
             && let Stop::Violation(what) = self.disk.stop(error)
         {
@@ -125,6 +137,9 @@ impl Witness {
         rng: Rng,
     ) -> Result<Self, String> {
         let applied = replica.oracle().recognize(&shard.applied_state())?;
+        if replica.durable().belongs_to(replica.shard, replica.id) {
+            Durable::check_fresh(journal, applied)?;
+        }
         let old_vote = replica.durable().old_vote(replica.shard);
         replica.durable().check(journal, applied)?;
         if let Some(vote) = old_vote.filter(|_| replica.scene.has(Plant::VoteIsForgotten)) {
@@ -152,13 +167,13 @@ impl Witness {
     }
 
     fn check(&self, checked: Result<(), String>) {
-        if !self.replica.life.is_over() {
+        if !self.replica.is_over() {
             self.replica.scene.expect(checked);
         }
     }
 
     fn check_state(&self, state: &AppliedState) {
-        if self.replica.life.is_over() {
+        if self.replica.is_over() {
             return;
         }
         let known = self.replica.oracle().recognize(state);
@@ -179,7 +194,7 @@ impl StateMachine for Witness {
     fn apply(&mut self, id: EntryId, payload: Payload) -> Result<Reply, StateMachineError> {
         let bent = self.bent(payload.clone());
         let reply = self.machine.apply(id, bent)?;
-        if self.replica.life.is_over() {
+        if self.replica.is_over() {
             return Ok(reply);
         }
         let checked = self.replica.oracle().applied(self.applied, id, &payload, &reply);
@@ -188,6 +203,7 @@ impl StateMachine for Witness {
             return Err(StateMachineError::new(what));
         }
         self.applied += 1;
+        self.replica.is_fed.store(false, Ordering::Relaxed);
         self.replica.note(Some(Event::Applied), format_args!("applied {id}"));
         if self.has(Plant::CheckpointAheadOfJournal) && one_in(&mut self.rng, 4) {
             self.checkpoint_early()?;
@@ -198,7 +214,7 @@ impl StateMachine for Witness {
     fn end_of_round(&mut self) {
         self.machine.end_of_round();
         self.replica.visible.store(self.applied, Ordering::Relaxed);
-        if !self.replica.life.is_over() && one_in(&mut self.rng, ROUNDS_PER_COMPARISON) {
+        if !self.replica.is_over() && one_in(&mut self.rng, ROUNDS_PER_COMPARISON) {
             self.check(self.replica.compare(self.applied));
         }
     }
@@ -210,7 +226,7 @@ impl StateMachine for Witness {
     fn checkpoint(&mut self, state: AppliedState) -> Result<(), StateMachineError> {
         self.check_state(&state);
         self.machine.checkpoint(state)?;
-        if !self.replica.life.is_over() {
+        if !self.replica.is_over() {
             self.replica.durable().checkpointed(self.replica.shard, self.applied);
         }
         self.replica.note(Some(Event::Checkpointed), format_args!("checkpoints {}", self.applied));
@@ -230,7 +246,9 @@ impl StateMachine for Witness {
         &mut self,
         manifest: Bytes,
     ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
-        self.machine.receiver(manifest)
+        let receiver = self.machine.receiver(manifest)?;
+        self.replica.is_fed.store(self.applied == 0, Ordering::Relaxed);
+        Ok(receiver)
     }
 
     fn install(
@@ -241,7 +259,7 @@ impl StateMachine for Witness {
         self.check_state(&state);
         let (before, after) = (self.applied, count(state.applied));
         self.machine.install(state, received)?;
-        if self.replica.life.is_over() {
+        if self.replica.is_over() {
             return Ok(());
         }
         if after < before {
@@ -250,8 +268,13 @@ impl StateMachine for Witness {
         }
         self.applied = after;
         self.replica.durable().checkpointed(self.replica.shard, after);
+        let entries = u64::try_from(after).expect("few");
+        self.replica.replicas.reached(self.replica.shard, self.replica.id, entries);
         self.replica.visible.store(after, Ordering::Relaxed);
         self.replica.note(Some(Event::Installed), format_args!("installed {after} at {before}"));
+        if self.replica.is_fed.swap(false, Ordering::Relaxed) && before == 0 {
+            self.replica.note(Some(Event::FreshFed), format_args!("had nothing"));
+        }
         self.check(self.replica.compare(after));
         Ok(())
     }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quipu_metadata::ShardRecord;
 use quipu_runtime::{Fatal, Rng, TaskGroup};
-use quipu_types::ShardId;
+use quipu_types::{NodeId, ReplicaId, ShardId};
 use tokio_util::sync::CancellationToken;
 
 use super::census::Event;
 use super::client::{Client, is_ready};
 use super::ground::Ground;
 use super::host::Host;
+use super::mover::Mover;
 use super::nemesis::Nemesis;
 use super::net::Net;
 use super::plan::Plan;
@@ -82,8 +84,12 @@ impl World {
         }
     }
 
-    /// Forms every shard out of its members.
+    /// Forms every shard out of its members; where replicas move, their brokers do it.
     async fn form(&mut self) {
+        if self.ground.plan.moves.is_some() {
+            self.form_metadata().await;
+            return self.all_are_there().await;
+        }
         for shard in self.ground.shards().collect::<Vec<_>>() {
             let which = self.rng.below(self.ground.plan.nodes);
             let host = self.hosts[usize::try_from(which).expect("few")].clone();
@@ -98,10 +104,35 @@ impl World {
         self.all_are_there().await;
     }
 
+    /// Has all nodes follow the metadata group.
+    async fn form_metadata(&self) {
+        let controls = || {
+            let processes = self.hosts.iter().filter_map(Host::process);
+            processes.into_iter().find(|process| process.is_controller())
+        };
+        if let Some(controller) = self.until("the metadata group", controls).await
+            && let Err(error) = controller.add_followers().await
+        {
+            self.ground.scene.violated(format!("the metadata group has no followers: {error}"));
+        }
+    }
+
+    /// The nodes that are to hold a shard, with their replicas.
+    fn wanted(&self, shard: ShardId) -> Vec<(ReplicaId, NodeId)> {
+        if self.ground.plan.moves.is_none() {
+            return self.ground.members();
+        }
+        self.ground.replicas.record(shard).map_or_else(Vec::new, |record| record.replicas)
+    }
+
     /// All nodes run, and all shards are led.
     pub(crate) async fn all_are_there(&self) {
         self.until("all nodes and leaders", || {
-            let up = |shard| self.hosts.iter().all(|host| host.hosted(shard).is_some());
+            let up = |shard| {
+                let wanted = self.wanted(shard);
+                let hosts = self.hosts.iter().filter(|host| holds(&wanted, host.id()));
+                !wanted.is_empty() && hosts.into_iter().all(|host| host.hosted(shard).is_some())
+            };
             let led = |shard| self.leader(shard).is_some();
             self.ground.shards().all(|shard| up(shard) && led(shard)).then_some(())
         })
@@ -122,13 +153,18 @@ impl World {
         let hosts = Arc::clone(&self.hosts);
         let rng = draw(&mut self.rng);
         let nemesis = Nemesis::new(self.ground.clone(), hosts, rng, stop.clone());
+        let moving = self.ground.plan.moves.map(|moves| {
+            let (ground, hosts) = (self.ground.clone(), Arc::clone(&self.hosts));
+            Mover::new(ground, hosts, draw(&mut self.rng), moves.pause_ms).work(stop.clone())
+        });
+        let moving = futures::future::OptionFuture::from(moving);
         let ends = async {
             tokio::time::sleep(self.ground.plan.load).await;
             self.ground.scene.note(format_args!("all is mended"));
             stop.cancel();
             self.hosts.iter().for_each(|host| host.set_calm(true));
         };
-        futures::join!(futures::future::join_all(working), nemesis.work(), ends);
+        futures::join!(futures::future::join_all(working), nemesis.work(), moving, ends);
     }
 
     /// A healthy cluster serves again, all replicas agree, and nothing is missing.
@@ -142,6 +178,9 @@ impl World {
     /// All replicas have applied the same, and nothing is missing.
     pub(crate) async fn agree(&self, when: &str) {
         for shard in self.ground.shards().collect::<Vec<_>>() {
+            if self.ground.plan.moves.is_some() {
+                self.settle(shard, when).await;
+            }
             let level = self.until("all replicas to agree", || self.level(shard)).await;
             for hosted in level.into_iter().flatten() {
                 let applied = hosted.replica.visible.load(std::sync::atomic::Ordering::Relaxed);
@@ -150,6 +189,20 @@ impl World {
             }
         }
         self.ground.scene.note(format_args!("all is well {when}"));
+    }
+
+    /// Waits until a shard is where its record wants it.
+    async fn settle(&self, shard: ShardId, when: &str) {
+        let settling = async {
+            while self.check_settled(shard).is_err() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(RECOVERS_WITHIN, settling).await.is_err()
+            && let Err(what) = self.check_settled(shard)
+        {
+            self.ground.scene.violated(format!("shard {shard} is not settled {when}: {what}"));
+        }
     }
 
     /// A proposal is acknowledged.
@@ -184,14 +237,29 @@ impl World {
         self.hosts.iter().filter_map(|host| host.hosted(shard)).find(is_ready)
     }
 
+    /// Whether a shard's group is what its record wants, all nodes know it, those that hold it are
+    /// open and the others have nothing of it; else what is amiss.
+    fn check_settled(&self, shard: ShardId) -> Result<(), String> {
+        let record = self.ground.replicas.record(shard).ok_or("no record")?;
+        if record.is_moving() {
+            return Err(format!("it moves: {record:?}"));
+        }
+        let members = self.ground.replicas.members(shard).ok_or("no members")?;
+        if !members.are(&record.replicas) {
+            return Err(format!("its members are {members:?}, not {record:?}"));
+        }
+        self.hosts.iter().try_for_each(|host| check_host(host, shard, &record))
+    }
+
     /// All replicas of a shard, once all have applied everything.
     fn level(&self, shard: ShardId) -> Option<Vec<Hosted>> {
         let all: Vec<Hosted> = self.hosts.iter().filter_map(|host| host.hosted(shard)).collect();
+        let wanted = self.wanted(shard).len();
         let end = self.ground.lock(shard).len();
         let visible = |hosted: &Hosted| {
             hosted.replica.visible.load(std::sync::atomic::Ordering::Relaxed) == end
         };
-        (all.len() == self.hosts.len() && all.iter().all(visible)).then_some(all)
+        (all.len() == wanted && all.iter().all(visible)).then_some(all)
     }
 
     /// Looks again and again until there is something to see; never is a violation.
@@ -214,4 +282,25 @@ impl World {
         }
         seen
     }
+}
+
+fn holds(wanted: &[(ReplicaId, NodeId)], node: NodeId) -> bool {
+    wanted.iter().any(|(_, at)| *at == node)
+}
+
+/// Whether a node has of a shard what its record gives it; else what is amiss.
+fn check_host(host: &Host, shard: ShardId, record: &ShardRecord) -> Result<(), String> {
+    let id = host.id();
+    let process = host.process().ok_or_else(|| format!("node {id} is down"))?;
+    let metadata = process.metadata().ok_or_else(|| format!("node {id} knows no image"))?;
+    if metadata.image().shards.get(&shard) != Some(record) {
+        return Err(format!("node {id} has an old image"));
+    }
+    let open = host.hosted(shard).map(|hosted| hosted.group.replica());
+    let wanted = record.replica_on(id);
+    if open != wanted {
+        return Err(format!("node {id} has {open:?} open, not {wanted:?}"));
+    }
+    let leftovers = if wanted.is_none() { process.leftovers(shard) } else { Vec::new() };
+    if leftovers.is_empty() { Ok(()) } else { Err(format!("node {id} still has {leftovers:?}")) }
 }

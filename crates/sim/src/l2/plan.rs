@@ -91,6 +91,7 @@ fn cluster(rng: &mut Rng) -> ClusterPlan {
         fault_pause_ms: pick(rng, &[1_500, 4_000, 10_000]),
         checkpoint_ms: pick(rng, &[400, 2_000]),
         has_last_blackout: one_in(rng, 3),
+        moves: None,
     }
 }
 

@@ -1,0 +1,224 @@
+//! Which replica of a shard lives where, through all moves, and what must never be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quipu_metadata::{Image, ShardRecord};
+use quipu_types::{EntryId, MetadataVersion, NodeId, ReplicaId, ShardId};
+
+use super::census::Event;
+use super::members::Members;
+use super::scene::Scene;
+
+/// Entries that a replica may lack when its vote is committed: what a step allows, and what was
+/// proposed while it was taken.
+const LAG_MAX: u64 = 64 + 64;
+
+/// All shards' replicas. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Replicas {
+    shards: Arc<Mutex<BTreeMap<ShardId, Lives>>>,
+    scene: Scene,
+}
+
+/// One shard's.
+#[derive(Default)]
+struct Lives {
+    /// Every record it had, as any node showed it.
+    records: BTreeMap<MetadataVersion, ShardRecord>,
+    /// Where each replica that ever was is.
+    places: BTreeMap<ReplicaId, NodeId>,
+    /// Whose data each node has.
+    residents: BTreeMap<NodeId, ReplicaId>,
+    /// Those whose data went.
+    evicted: BTreeSet<ReplicaId>,
+    /// Entries that each has on its disk.
+    reached: BTreeMap<ReplicaId, u64>,
+    /// Those that ever had a vote.
+    voters: BTreeSet<ReplicaId>,
+    /// The last members that were committed.
+    members: Option<Members>,
+}
+
+impl Replicas {
+    pub(crate) fn new(scene: Scene) -> Self {
+        Self { shards: Arc::default(), scene }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Lives>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node shows an image.
+    pub(crate) fn shown(&self, image: &Image) -> Result<(), String> {
+        let mut shards = self.lock();
+        for (shard, record) in &image.shards {
+            let lives = shards.entry(*shard).or_default();
+            let is_done = lives.shown(image.version, record);
+            if is_done.map_err(|what| format!("shard {shard}: {what}"))? {
+                let event = format_args!("shard {shard} has moved to {:?}", record.replicas);
+                self.scene.count(Event::MoveDone, event);
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest record that any node showed.
+    pub(crate) fn record(&self, shard: ShardId) -> Option<ShardRecord> {
+        let shards = self.lock();
+        shards.get(&shard)?.records.values().next_back().cloned()
+    }
+
+    /// The last members that were committed.
+    pub(crate) fn members(&self, shard: ShardId) -> Option<Members> {
+        self.lock().get(&shard)?.members.clone()
+    }
+
+    /// The log says who the members are from now on.
+    pub(crate) fn changed(
+        &self,
+        shard: ShardId,
+        id: EntryId,
+        before: Option<&Members>,
+        after: &Members,
+    ) -> Result<(), String> {
+        let mut shards = self.lock();
+        let lives = shards.entry(shard).or_default();
+        let checked = lives.changed(id, before, after);
+        checked.map_err(|what| format!("shard {shard} at {id}: {what}"))?;
+        let Some(before) = before else { return Ok(()) };
+        for voter in after.new_voters(before) {
+            if lives.voters.insert(voter) {
+                let event = format_args!("shard {shard} has a new voter {voter}");
+                self.scene.count(Event::ReplicaAdded, event);
+            }
+        }
+        for lost in after.lost(before) {
+            let event = format_args!("shard {shard} has no replica {lost} any more");
+            self.scene.count(Event::ReplicaRemoved, event);
+        }
+        Ok(())
+    }
+
+    /// A replica begins on a node, or goes on there.
+    pub(crate) fn opens(
+        &self,
+        shard: ShardId,
+        replica: ReplicaId,
+        node: NodeId,
+    ) -> Result<(), String> {
+        let mut shards = self.lock();
+        let lives = shards.entry(shard).or_default();
+        let was_held = lives.evicted.iter().any(|former| lives.places.get(former) == Some(&node));
+        let begins = lives.opens(replica, node);
+        if begins.map_err(|what| format!("shard {shard}: {what}"))? && was_held {
+            let event = format_args!("shard {shard} is on node {node} again, as {replica}");
+            self.scene.count(Event::ReplicaReplaced, event);
+        }
+        Ok(())
+    }
+
+    /// Everything that a node has of a shard is about to go, unless it is `keeps`'s. Says whose.
+    pub(crate) fn evicts(
+        &self,
+        shard: ShardId,
+        node: NodeId,
+        keeps: Option<ReplicaId>,
+    ) -> Result<Option<ReplicaId>, String> {
+        let mut shards = self.lock();
+        let lives = shards.entry(shard).or_default();
+        let Some(resident) = lives.residents.get(&node).copied() else { return Ok(None) };
+        if keeps == Some(resident) {
+            return Ok(None);
+        }
+        if lives.members.as_ref().is_some_and(|members| members.votes(resident)) {
+            return Err(format!("shard {shard}: the data of voter {resident} goes on {node}"));
+        }
+        lives.residents.remove(&node);
+        lives.evicted.insert(resident);
+        Ok(Some(resident))
+    }
+
+    /// A replica has so many entries on its disk.
+    pub(crate) fn reached(&self, shard: ShardId, replica: ReplicaId, entries: u64) {
+        let mut shards = self.lock();
+        let reached = shards.entry(shard).or_default().reached.entry(replica).or_default();
+        *reached = entries.max(*reached);
+    }
+}
+
+impl Lives {
+    /// Says whether a move is done by it.
+    fn shown(&mut self, version: MetadataVersion, record: &ShardRecord) -> Result<bool, String> {
+        if let Some(known) = self.records.get(&version) {
+            return if known == record {
+                Ok(false)
+            } else {
+                Err(format!("two records of {version}: {known:?} and {record:?}"))
+            };
+        }
+        let mut nodes = BTreeSet::new();
+        for (replica, node) in record.replicas.iter().chain(&record.leaving) {
+            if !nodes.insert(*node) {
+                return Err(format!("two replicas on node {node}: {record:?}"));
+            }
+            self.lives_on(*replica, *node)?;
+        }
+        let before = self.records.range(..version).next_back();
+        let is_done = before.is_some_and(|(_, before)| before.is_moving()) && !record.is_moving();
+        self.records.insert(version, record.clone());
+        Ok(is_done && self.records.keys().next_back() == Some(&version))
+    }
+
+    /// A replica lives on one node for ever.
+    fn lives_on(&mut self, replica: ReplicaId, node: NodeId) -> Result<(), String> {
+        match *self.places.entry(replica).or_insert(node) {
+            known if known == node => Ok(()),
+            known => Err(format!("replica {replica} is on node {known} and on node {node}")),
+        }
+    }
+
+    fn changed(
+        &mut self,
+        id: EntryId,
+        before: Option<&Members>,
+        after: &Members,
+    ) -> Result<(), String> {
+        after.check()?;
+        for (replica, node) in after.places() {
+            self.lives_on(replica, node)?;
+            // A deposed leader may have it follow once more, for nothing.
+            if self.evicted.contains(&replica) && after.votes(replica) {
+                return Err(format!("{replica} votes, and its data is gone: {after:?}"));
+            }
+        }
+        if let Some(before) = before {
+            after.check_follows(before)?;
+            for voter in after.new_voters(before) {
+                let reached = self.reached.get(&voter).copied().unwrap_or(0);
+                if reached == 0 || reached + LAG_MAX < id.index.get() {
+                    return Err(format!("{voter} votes, and has {reached} entries"));
+                }
+            }
+        } else {
+            self.voters.extend(after.places().map(|(replica, _)| replica));
+        }
+        self.members = Some(after.clone());
+        Ok(())
+    }
+
+    /// Says whether it begins there.
+    fn opens(&mut self, replica: ReplicaId, node: NodeId) -> Result<bool, String> {
+        self.lives_on(replica, node)?;
+        if self.evicted.contains(&replica) {
+            return Err(format!("{replica} opens, and its data is gone"));
+        }
+        match self.residents.insert(node, replica) {
+            None => Ok(true),
+            Some(resident) if resident == replica => Ok(false),
+            Some(resident) => {
+                Err(format!("{replica} opens on node {node}, which has {resident}'s data"))
+            }
+        }
+    }
+}
