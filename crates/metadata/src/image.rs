@@ -387,7 +387,7 @@ impl Image {
     #[must_use]
     pub fn metadata_replica(&self, node: NodeId) -> Option<ReplicaId> {
         let record = self.nodes.get(&node)?;
-        Some(record.rebuilt.map_or(ReplicaId::new(node.get()), |rebuilt| rebuilt.replica))
+        Some(record.rebuilt.map_or_else(|| ReplicaId::new(node.get()), |rebuilt| rebuilt.replica))
     }
 
     /// The directory a node must have: as registered, or as it was when the cluster was formed.

@@ -24,10 +24,9 @@ fn held(state: &State, id: u64) -> Option<BTreeSet<ShardId>> {
 
 fn rebuild(state: &mut State, id: u64, start: u64) -> Result<ReplicaId, Refusal> {
     let request = request(id, start, held(state, id));
-    match run(state, Command::RebuildNode(request))? {
-        Outcome::NodeRebuilding { replica: Some(replica) } => Ok(replica),
-        other => panic!("{other:?}"),
-    }
+    let outcome = run(state, Command::RebuildNode(request))?;
+    let Outcome::NodeRebuilding { replica: Some(replica) } = outcome else { panic!("{outcome:?}") };
+    Ok(replica)
 }
 
 fn settle(state: &mut State) {
