@@ -41,6 +41,8 @@ const REBUILD: Finder = Finder::Test("rebuild", "a_second_damaged_node");
 const INPUT: Finder = Finder::Test("bad_input", "");
 const MODEL: Finder = Finder::Test("lib", "groups_do_what_the_model_foretells");
 const JOURNAL: Finder = Finder::Test("journal", "a_failed_flush_fails_everything_after_it");
+const MOVES: Finder = Finder::Test("elasticity", "partitions_move_between_shards_and_back");
+const ARRIVAL: Finder = Finder::Test("lib", "a_partition_goes_on_in_another_shard");
 const DISK: Finder = Finder::Test("journal", "");
 const TERM: Finder = Finder::Test("lib", "a_restarted_leader_never_resumes_its_term");
 const VOTE: Finder = Finder::Test("lib", "a_vote_is_on_the_disk_when_it_is_answered");
@@ -135,6 +137,18 @@ pub const PLANTS: &[Plant] = &[
         name: "plant.leader.restored",
         does: "a leader that was killed goes on in its term",
         finder: TERM,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.move.not-sealed",
+        does: "a partition is written to where it was while the last of it is brought over",
+        finder: MOVES,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.move.producers-lost",
+        does: "a partition arrives without its producers",
+        finder: ARRIVAL,
         nodes: Nodes::Every,
     },
     Plant {

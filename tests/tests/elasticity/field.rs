@@ -62,17 +62,20 @@ impl Field {
         self.client.admin()
     }
 
-    /// Waits until no partition is on its way; gives the topic as it is then.
-    pub(crate) async fn partitions_are_there(&mut self) -> Result<TopicDescription> {
-        let topic = until("partitions to arrive", MOVE_WAIT, async || {
+    /// Waits until no partition is on its way, and all are as expected: the node that answers may
+    /// not know of a move yet.
+    pub(crate) async fn partitions_are_there(
+        &mut self,
+        is_there: impl Fn(&TopicDescription) -> bool,
+    ) -> Result<()> {
+        until("partitions to arrive", MOVE_WAIT, async || {
             let topic = self.admin().describe_topic(TOPIC).await?;
             let moving = topic.partitions.iter().find(|it| it.moving_to.is_some());
-            ensure!(moving.is_none(), "{moving:?}");
-            Ok(topic)
+            ensure!(moving.is_none() && is_there(&topic), "{moving:?} of {:?}", topic.partitions);
+            Ok(())
         })
         .await?;
-        self.goes_on().await?;
-        Ok(topic)
+        self.goes_on().await
     }
 
     /// Waits until records are acknowledged that were not before.

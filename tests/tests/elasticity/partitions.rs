@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 
 use anyhow::{Context, Result, ensure};
-use quipu_client::{NewRecord, NewTopic, ShardId, TopicDescription};
+use quipu_client::{NewRecord, NewTopic, PartitionDescription, ShardId, TopicDescription};
 use quipu_testkit::{failpoints, until};
 use quipu_types::{Effect, ErrorCode};
 
@@ -59,8 +59,7 @@ async fn partitions_move_between_shards_and_back() -> Result<()> {
     for to in [&away, &home, &away] {
         let moving = field.admin().move_partitions(TOPIC, &all_to(to)).await?;
         ensure!(moving.partitions.iter().all(|it| it.moving_to.is_some()), "{moving:?}");
-        let topic = field.partitions_are_there().await?;
-        ensure!(shards(&topic) == *to, "{topic:?}");
+        field.partitions_are_there(|topic| shards(topic) == *to).await?;
     }
     what_was_emptied_moves_too(&field, (home[0], away[0])).await?;
     let code = |refused: quipu_client::Result<TopicDescription>| {
@@ -134,9 +133,9 @@ async fn a_topic_gets_more_replicas_and_fewer() -> Result<()> {
         let now = admin.describe_topic(TOPIC).await?;
         ensure!(now.replication != replicas, "a look changes nothing");
         admin.set_replication(TOPIC, replicas).await?;
-        let topic = field.partitions_are_there().await?;
         let wanted = usize::try_from(replicas)?;
-        ensure!(topic.partitions.iter().all(|it| it.replicas.len() == wanted), "{topic:?}");
+        let has = |it: &PartitionDescription| it.replicas.len() == wanted;
+        field.partitions_are_there(|topic| topic.partitions.iter().all(has)).await?;
     }
     field.end().await
 }
@@ -165,8 +164,7 @@ async fn dies_on_the_way(field: &mut Field, point: &str, dies: u32, to: u32) -> 
     let status = field.cluster.node(node).wait_exit(MOVE_WAIT).await?;
     ensure!(status.signal() == Some(KILLED), "node {node} ended by itself: {status}");
     field.cluster.node(node).start()?;
-    let topic = field.partitions_are_there().await?;
-    ensure!(topic.partitions[0].shard == to, "it is elsewhere: {topic:?}");
+    field.partitions_are_there(|topic| topic.partitions[0].shard == to).await?;
     field.cluster.wait_healthy().await
 }
 
@@ -185,8 +183,7 @@ async fn a_move_that_is_called_off_at_its_last_step_leaves_the_partition_where_i
         shows(&field, "a seal", false).await?;
         let topic = field.admin().move_partitions(TOPIC, &BTreeMap::from([(0, home)])).await?;
         ensure!(topic.partitions[0].moving_to.is_none(), "{topic:?}");
-        let topic = field.partitions_are_there().await?;
-        ensure!(topic.partitions[0].shard == home.get(), "{topic:?}");
+        field.partitions_are_there(|topic| topic.partitions[0].shard == home.get()).await?;
         shows(&field, "the partition", true).await?;
     }
     field.end().await

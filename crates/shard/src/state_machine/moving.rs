@@ -82,6 +82,7 @@ impl ShardStateMachine {
         };
         let is_old = hosted.tenure.arrived_by.is_some_and(|arrived| arrived >= by);
         match hosted.tenure.stage {
+            Stage::Open if quipu_failpoint::is_planted("plant.move.not-sealed") => {}
             Stage::Open if !is_old => {
                 hosted.tenure.stage = Stage::Sealed(by);
                 hosted.is_row_stale = true;
@@ -142,6 +143,9 @@ impl ShardStateMachine {
             .partition
             .install(state, &mut std::iter::empty::<Result<ValidatedBatch, Infallible>>())
             .map_err(|error| failed("adopt partition", partition, error))?;
+        if quipu_failpoint::is_planted("plant.move.producers-lost") {
+            hosted.partition.forget_producers();
+        }
         let term = leader_epoch(0, id.term);
         let base = epoch_after.get().saturating_add(1).saturating_sub(term.get());
         hosted.epoch_base = hosted.epoch_base.max(base);
