@@ -76,6 +76,9 @@ pub enum Command {
     /// Creates, shows, changes and deletes topics.
     #[command(subcommand)]
     Topic(TopicVerb),
+    /// Shows how far each replica of a partition is.
+    #[command(subcommand)]
+    Partition(PartitionVerb),
     /// Says what topics inherit by their names: how long and how much they keep.
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -461,6 +464,20 @@ pub struct NodeLeave {
     /// Do not ask.
     #[arg(long, short)]
     pub yes: bool,
+}
+
+/// `quipu partition …`.
+#[derive(Debug, Subcommand)]
+pub enum PartitionVerb {
+    /// Shows for each replica what it is, how far it is, and what it receives.
+    #[command(after_help = "Examples:\n  quipu partition describe fees 0\n  \
+        quipu partition describe fees 0 -o json")]
+    Describe {
+        /// Name of the topic.
+        topic: String,
+        /// Index of the partition.
+        partition: u32,
+    },
 }
 
 /// `quipu shard …`.

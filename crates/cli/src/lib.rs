@@ -23,6 +23,7 @@ mod journal;
 mod local;
 mod node;
 mod output;
+mod partition;
 mod policy;
 mod publish;
 mod serve;
@@ -45,6 +46,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Dev(args) => dev::run(&args),
         Command::Local(verb) => local::run(&global, verb),
         Command::Topic(verb) => topic::run(&global, verb),
+        Command::Partition(verb) => partition::run(&global, verb),
         Command::Policy(verb) => policy::run(&global, verb),
         Command::Group(verb) => group::run(&global, verb),
         Command::Cluster(verb) => cluster::run(&global, verb),
