@@ -1,11 +1,13 @@
 //! A replica that is far behind catches up by the bytes it lacks, at a bounded rate, and goes on
 //! where it was when the sender dies.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use quipu_client::{Client, NewRecord, NewTopic, NodeId};
 use quipu_testkit::{Cluster, ClusterOptions, metrics, until};
+use serde_json::Value;
 
 const TOPIC: &str = "court.exhibits";
 const RECORD_BYTES: usize = 100 << 10;
@@ -38,6 +40,84 @@ async fn received(cluster: &Cluster, node: u64) -> Result<f64> {
     let name = r#"quipu_snapshot_bytes_total{direction="in"}"#;
     let line = page.lines().find_map(|line| line.strip_prefix(name));
     Ok(line.map_or(Ok(0.0), |value| value.trim().parse())?)
+}
+
+/// What `quipu partition describe` says of the one partition, for scripts.
+async fn described(cluster: &Cluster) -> Result<Value> {
+    let servers = cluster.url().trim_start_matches("quipu://").to_owned();
+    let output = tokio::process::Command::new(quipu_testkit::quipu_binary()?)
+        .args(["partition", "describe", TOPIC, "0", "-o", "json"])
+        .env("QUIPU_SERVERS", servers)
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Of a node's replica.
+fn replica(described: &Value, node: u64) -> Result<Value> {
+    let replicas = described["replicas"].as_array().context("replicas")?;
+    let found = replicas.iter().find(|replica| replica["node"] == node);
+    found.cloned().with_context(|| format!("no node {node} in {described}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_behind_is_shown_with_a_number_that_moves_until_it_is_in_sync() -> Result<()> {
+    let options = ClusterOptions { settings: settings(), ..<_>::default() };
+    let mut cluster = Cluster::start_with(options).await?;
+    let client = cluster.client().await?;
+    client.admin().create_topic(NewTopic::new(TOPIC).partitions(1)).await?;
+    let first = until("a leader", WAIT, || leader(&client)).await?;
+    let behind = (1..=3).find(|node| *node != first).context("three nodes")?;
+    cluster.node(behind).kill()?;
+    let producer = client.producer().delivery_timeout(WAIT).build()?;
+    for number in 0..RECORDS {
+        let value = vec![u8::try_from(number % 251)?; RECORD_BYTES];
+        producer.publish(NewRecord::new(TOPIC, value).partition(0)).await?;
+    }
+    let away = replica(&described(&cluster).await?, behind)?;
+    ensure!(away["state"] == "unreachable" && away["problem"].is_string(), "{away}");
+    cluster.node(behind).start()?;
+
+    // Bytes and records grow, none is counted twice, and what the node counts agrees.
+    let (seen, moved) = (AtomicU64::new(0), AtomicUsize::new(0));
+    until("a number that moves", WAIT, async || {
+        let described = described(&cluster).await?;
+        let shown = replica(&described, behind)?;
+        ensure!(shown["state"] == "receives-snapshot", "{shown}");
+        let transfer = &shown["transfer"];
+        let number = |field: &str| transfer[field].as_u64().with_context(|| format!("{shown}"));
+        ensure!(number("records_total")? <= RECORDS as u64, "{shown}");
+        let (bytes, before) = (number("bytes_done")?, seen.load(Ordering::Relaxed));
+        ensure!(bytes >= before, "{shown} after {before}");
+        ensure!(described["is_in_sync"] == false, "{described}");
+        ensure!(shown["lag_records"].as_u64() >= Some(number("records_total")? / 2), "{shown}");
+        let counted = received(&cluster, behind).await?;
+        ensure!(bytes as f64 <= counted, "{counted} bytes are counted: {shown}");
+        moved.fetch_add(usize::from(bytes > before), Ordering::Relaxed);
+        seen.store(bytes, Ordering::Relaxed);
+        let times = moved.load(Ordering::Relaxed);
+        if times > 2 {
+            let rate = number("bytes_per_second")? as f64;
+            ensure!(rate > 100_000.0 && rate < 30e6, "{shown}");
+            let total = number("bytes_total")? as f64;
+            ensure!(total > ALL_BYTES * 0.8 && total < ALL_BYTES * 1.2, "{shown}");
+            ensure!(number("eta_ms")? < 600_000, "{shown}");
+        }
+        ensure!(times > 3, "it moved {times} times");
+        Ok(())
+    })
+    .await?;
+    until("all in sync", WAIT, async || {
+        let described = described(&cluster).await?;
+        let shown = replica(&described, behind)?;
+        ensure!(described["is_in_sync"] == true, "{described}");
+        ensure!(shown["state"] == "in-sync" && shown["transfer"].is_null(), "{shown}");
+        ensure!(shown["high_watermark"] == RECORDS, "{shown}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -169,7 +169,7 @@ async fn readers_of_a_damaged_leader_wait_for_the_copy_of_another_node() -> Resu
     are_whole(&good).await?;
 
     // The end of the log, which grows: refused, until it is sealed by what is written next.
-    let grows = segments(&mut cluster, leader)?.pop().context("a segment")?;
+    let grows = segments(&cluster, leader)?.pop().context("a segment")?;
     rot(&grows, 5)?;
     let refused = read_all(&client, RECORDS).await.expect_err("it is damaged");
     let refused = refused.downcast_ref::<quipu_client::Error>().context("an error")?;

@@ -21,6 +21,7 @@ mod compaction;
 pub mod coordinator;
 mod damage;
 pub mod delete_records;
+pub mod describe_replica;
 pub mod error;
 pub mod fetch;
 mod freshness;

@@ -76,6 +76,9 @@ pub enum Command {
     /// Creates, shows, changes and deletes topics.
     #[command(subcommand)]
     Topic(TopicVerb),
+    /// Shows how far each replica of a partition is; moves partitions to other shards.
+    #[command(subcommand)]
+    Partition(PartitionVerb),
     /// Says what topics inherit by their names: how long and how much they keep.
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -94,9 +97,6 @@ pub enum Command {
     /// Lists nodes, and has them rest or leave.
     #[command(subcommand)]
     Node(NodeVerb),
-    /// Moves partitions between shards by hand.
-    #[command(subcommand)]
-    Partition(PartitionVerb),
     /// Moves shards between nodes by hand.
     #[command(subcommand)]
     Shard(ShardVerb),
@@ -498,6 +498,15 @@ pub enum PartitionVerb {
         /// Return once it is decided.
         #[arg(long)]
         no_wait: bool,
+    },
+    /// Shows for each replica what it is, how far it is, and what it receives.
+    #[command(after_help = "Examples:\n  quipu partition describe fees 0\n  \
+        quipu partition describe fees 0 -o json")]
+    Describe {
+        /// Name of the topic.
+        topic: String,
+        /// Index of the partition.
+        partition: u32,
     },
 }
 

@@ -23,7 +23,7 @@ mod request;
 pub use add_partitions::GrownTopic;
 pub use describe::{
     ClusterDescription, ConfigEntry, NodeDescription, PartitionChecksum, PartitionDescription,
-    ShardDescription, StorageFull, TopicDescription,
+    ReplicaDescription, ShardDescription, SnapshotReceipt, StorageFull, TopicDescription,
 };
 pub use groups::{Group, GroupDescription, GroupMember, GroupOffset, GroupPartition};
 pub use levels::FinalizedLevel;
@@ -235,6 +235,27 @@ impl Admin {
             high_watermark: answer.high_watermark,
             crc32c: answer.crc32c,
         })
+    }
+
+    /// How far the replica of a partition on `node` is, and what it receives.
+    ///
+    /// # Errors
+    /// `WRONG_NODE` when the node has no replica of it.
+    pub async fn describe_replica(
+        &self,
+        node: NodeId,
+        topic: &str,
+        partition: u32,
+    ) -> Result<ReplicaDescription> {
+        let call = reading("describe a replica", Target::Node(node));
+        let request = v1::DescribeReplicaRequest { topic: topic.to_owned(), partition };
+        let (answer, _) = self
+            .shared
+            .call(&call, request, |channel, request| async move {
+                cluster_service(channel).describe_replica(request).await
+            })
+            .await?;
+        Ok(ReplicaDescription::from_proto(answer))
     }
 
     /// Asks the leader of a shard to hand over to another node.

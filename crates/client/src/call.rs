@@ -59,7 +59,7 @@ macro_rules! answers {
 
 answers! {
     refusing: CreateTopicResponse DeleteTopicResponse AlterTopicResponse AddPartitionsResponse
-        PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse MoveReplicasResponse
+        PartitionChecksumResponse DescribeReplicaResponse TransferLeaderResponse ChangeNodeResponse MoveReplicasResponse
         RebalanceResponse InitProducerResponse CommitOffsetsResponse FetchOffsetsResponse
         ListGroupsResponse DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse
         SetPolicyResponse DeletePolicyResponse FinalizeLevelResponse MovePartitionsResponse;

@@ -59,8 +59,8 @@ pub use address::{Bootstrap, InvalidBootstrap};
 pub use admin::{
     Admin, ClusterDescription, ConfigEntry, FinalizedLevel, Group, GroupDescription, GroupMember,
     GroupOffset, GroupPartition, GrownTopic, NewTopic, NodeChange, NodeDescription, OffsetAt,
-    OffsetFound, PartitionChecksum, PartitionDescription, Policy, ReplicaMove, ShardDescription,
-    StorageFull, TopicChange, TopicDescription,
+    OffsetFound, PartitionChecksum, PartitionDescription, Policy, ReplicaDescription, ReplicaMove,
+    ShardDescription, SnapshotReceipt, StorageFull, TopicChange, TopicDescription,
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{

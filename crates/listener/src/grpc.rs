@@ -11,6 +11,7 @@ mod create_topic;
 mod delete_records;
 mod delete_topic;
 mod describe_cluster;
+mod describe_replica;
 mod describe_topics;
 mod error_map;
 mod fetch;

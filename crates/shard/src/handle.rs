@@ -22,6 +22,7 @@ use crate::control::{ControlError, ControlOutcome, control_at};
 use crate::groups::GroupTable;
 use crate::metrics::ShardMetrics;
 use crate::queue::{Full, Queue};
+use crate::receipt::Receipt;
 use crate::replication::{GroupReplication, Replication, Standing};
 use crate::state_machine::{ShardStateMachine, StateMachineEnv, StateMachineOpenError};
 use crate::table::{Debt, Hosted, PartitionTable};
@@ -487,6 +488,12 @@ impl Shard {
     /// Stops taking appends and answers what is on its way; the caller closes the group after it.
     pub fn stop(&self) {
         self.inner.tasks.cancel();
+    }
+
+    /// How far a snapshot has come that this replica receives, if it receives one.
+    #[must_use]
+    pub fn receiving(&self) -> Option<Receipt> {
+        self.inner.metrics.receipts.now()
     }
 
     pub(crate) fn metrics(&self) -> &ShardMetrics {

@@ -3,6 +3,8 @@
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use quipu_types::ShardId;
 
+use crate::receipt::Receipts;
+
 const QUEUE_BYTES: &str = "quipu_shard_queue_bytes";
 const BUNDLE_COMMANDS: &str = "quipu_shard_bundle_commands";
 const BUNDLE_BYTES: &str = "quipu_shard_bundle_bytes";
@@ -47,7 +49,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) checkpoint_partitions: Histogram,
     pub(crate) checkpoint_debt: Gauge,
     pub(crate) snapshots_installed: Counter,
-    pub(crate) snapshot_missing: Gauge,
+    pub(crate) receipts: Receipts,
     pub(crate) partitions: Gauge,
 }
 
@@ -65,7 +67,7 @@ impl ShardMetrics {
             checkpoint_partitions: histogram!(CHECKPOINT_PARTITIONS, "shard" => shard.clone()),
             checkpoint_debt: gauge!(CHECKPOINT_DEBT, "shard" => shard.clone()),
             snapshots_installed: counter!(SNAPSHOTS_INSTALLED, "shard" => shard.clone()),
-            snapshot_missing: gauge!(SNAPSHOT_MISSING, "shard" => shard.clone()),
+            receipts: Receipts::new(gauge!(SNAPSHOT_MISSING, "shard" => shard.clone())),
             partitions: gauge!(PARTITIONS, "shard" => shard),
         }
     }

@@ -408,8 +408,8 @@ impl StateMachine for ShardStateMachine {
         let ticket = self.berth.begin(|| Staged::create(disk, dir));
         let ticket =
             ticket.map_err(|error| failed("stage snapshot of shard", self.shard, error))?;
-        let missing = self.env.metrics.snapshot_missing.clone();
-        let receiver = Receiver::create(ticket, missing, &manifest, have)
+        let telling = self.env.metrics.receipts.begin();
+        let receiver = Receiver::create(ticket, telling, &manifest, have)
             .map_err(|error| failed("stage snapshot of shard", self.shard, error))?;
         Ok(Box::new(receiver))
     }

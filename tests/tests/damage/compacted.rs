@@ -113,7 +113,7 @@ async fn mended(cluster: &Cluster, node: u64) -> Result<f64> {
 }
 
 /// Rots segments of a node while it is down.
-async fn rots(cluster: &mut Cluster, node: u64, places: &[usize]) -> Result<()> {
+fn rots(cluster: &mut Cluster, node: u64, places: &[usize]) -> Result<()> {
     cluster.node(node).kill()?;
     let files = segments(cluster, node)?;
     ensure!(files.len() > 3, "too few segments: {files:?}");
@@ -142,7 +142,7 @@ async fn a_compacted_log_is_mended_and_no_key_comes_back_to_life() -> Result<()>
     // One that compacted, from the one that has everything; then that one, from those that
     // compacted.
     for (damaged, away, places) in [(1, Some(2), &[0, 2][..]), (KEEPS_ALL, None, &[1][..])] {
-        rots(&mut cluster, damaged, places).await?;
+        rots(&mut cluster, damaged, places)?;
         if let Some(away) = away {
             cluster.node(away).kill()?;
         }
@@ -179,7 +179,7 @@ async fn a_crash_while_a_compacted_log_is_mended_loses_nothing() -> Result<()> {
         "segment.replace.renamed=crash",
     ];
     for (round, point) in (20..).zip(points) {
-        rots(&mut cluster, 1, &[0, 1]).await?;
+        rots(&mut cluster, 1, &[0, 1])?;
         cluster.node(1).arm(point);
         cluster.node(1).start()?;
         cluster.node(1).wait_exit(WAIT).await.context(point)?;

@@ -154,6 +154,74 @@ pub struct PartitionChecksum {
     pub crc32c: u32,
 }
 
+/// How far a node's replica of a partition is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplicaDescription {
+    /// Whose replica.
+    pub node_id: u64,
+    /// The shard that hosts the partition.
+    pub shard: u32,
+    /// `leader`, `follower`, `learner`, `candidate`, `stopped`.
+    pub role: String,
+    /// First offset; `None` while the partition is not open there.
+    pub log_start: Option<u64>,
+    /// Next offset to be assigned.
+    pub high_watermark: Option<u64>,
+    /// Bytes on disk.
+    pub size_bytes: u64,
+    /// The last entry of the shard's log there.
+    pub last_index: Option<u64>,
+    /// The last entry known there to be committed.
+    pub committed_index: Option<u64>,
+    /// The last entry applied there.
+    pub applied_index: Option<u64>,
+    /// The snapshot of the shard that it receives.
+    pub receiving: Option<SnapshotReceipt>,
+}
+
+/// How far a snapshot has come, since its transfer began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SnapshotReceipt {
+    /// Bytes that came.
+    pub bytes: u64,
+    /// Records in them, of all partitions of the shard.
+    pub records: u64,
+    /// Records still to come.
+    pub records_missing: u64,
+    /// Milliseconds since it began.
+    pub elapsed_ms: u64,
+}
+
+impl ReplicaDescription {
+    pub(crate) fn from_proto(replica: v1::DescribeReplicaResponse) -> Self {
+        let role = match replica.role() {
+            v1::ReplicaRole::Unspecified => "unknown",
+            v1::ReplicaRole::Leader => "leader",
+            v1::ReplicaRole::Follower => "follower",
+            v1::ReplicaRole::Learner => "learner",
+            v1::ReplicaRole::Candidate => "candidate",
+            v1::ReplicaRole::Stopped => "stopped",
+        };
+        Self {
+            node_id: replica.node_id,
+            shard: replica.shard,
+            role: role.to_owned(),
+            log_start: replica.log_start,
+            high_watermark: replica.high_watermark,
+            size_bytes: replica.size_bytes,
+            last_index: replica.last_index,
+            committed_index: replica.committed_index,
+            applied_index: replica.applied_index,
+            receiving: replica.receiving.map(|receipt| SnapshotReceipt {
+                bytes: receipt.bytes,
+                records: receipt.records,
+                records_missing: receipt.records_missing,
+                elapsed_ms: receipt.elapsed_ms,
+            }),
+        }
+    }
+}
+
 impl TopicDescription {
     pub(crate) fn from_proto(topic: v1::TopicDescription) -> Self {
         let id = TopicId::from_slice(&topic.topic_id);

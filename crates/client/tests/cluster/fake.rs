@@ -647,6 +647,17 @@ impl v1::cluster_server::Cluster for Node {
         }))
     }
 
+    async fn describe_replica(
+        &self,
+        _: Request<v1::DescribeReplicaRequest>,
+    ) -> Result<Response<v1::DescribeReplicaResponse>, Status> {
+        Ok(Response::new(v1::DescribeReplicaResponse {
+            node_id: self.id,
+            shard: 5,
+            ..Default::default()
+        }))
+    }
+
     async fn transfer_leader(
         &self,
         request: Request<v1::TransferLeaderRequest>,

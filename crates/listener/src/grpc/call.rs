@@ -87,7 +87,7 @@ macro_rules! answers {
 
 answers! {
     whole: InitProducerResponse CreateTopicResponse DeleteTopicResponse AlterTopicResponse
-        AddPartitionsResponse PartitionChecksumResponse TransferLeaderResponse ChangeNodeResponse
+        AddPartitionsResponse PartitionChecksumResponse DescribeReplicaResponse TransferLeaderResponse ChangeNodeResponse
         MoveReplicasResponse RebalanceResponse FetchOffsetsResponse ListGroupsResponse
         DescribeGroupResponse ResetOffsetsResponse DeleteGroupResponse SetPolicyResponse
         DeletePolicyResponse FinalizeLevelResponse MovePartitionsResponse;

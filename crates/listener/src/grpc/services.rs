@@ -15,8 +15,8 @@ use super::pipeline::{self, Pipeline};
 use super::produce::ProducePipeline;
 use super::{
     add_partitions, alter_topic, create_topic, delete_records, delete_topic, describe_cluster,
-    describe_topics, init_producer, levels, list_offsets, metadata, move_partitions, nodes,
-    partition_checksum, policies, transfer_leader,
+    describe_replica, describe_topics, init_producer, levels, list_offsets, metadata,
+    move_partitions, nodes, partition_checksum, policies, transfer_leader,
 };
 use crate::config::STREAM_ANSWERS_MAX;
 use crate::metrics::StreamCount;
@@ -186,6 +186,13 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::PartitionChecksumRequest>,
     ) -> Result<Response<v1::PartitionChecksumResponse>, Status> {
         answer("partition_checksum", &self.0, request, partition_checksum::handle).await
+    }
+
+    async fn describe_replica(
+        &self,
+        request: Request<v1::DescribeReplicaRequest>,
+    ) -> Result<Response<v1::DescribeReplicaResponse>, Status> {
+        answer("describe_replica", &self.0, request, describe_replica::handle).await
     }
 
     async fn transfer_leader(

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use metrics::Gauge;
 use quipu_consensus::{SnapshotReceiver, StateMachineError};
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{Offset, PartitionId};
@@ -12,6 +11,7 @@ use quipu_types::{Offset, PartitionId};
 use super::chunk::{InvalidChunk, Section, sections};
 use super::stage::{Overtaken, Staged, StagedPartition, Ticket};
 use super::{Have, HaveRow, Manifest, ManifestRow, first_missing};
+use crate::receipt::Telling;
 use crate::state_machine::failed;
 
 /// Receives one snapshot. Until it is installed, nothing refers to it; dropped before, it leaves
@@ -22,8 +22,8 @@ pub(crate) struct Receiver {
     /// Complete and durable: nobody overtakes it any more.
     finished: Option<Staged>,
     have_bytes: Bytes,
-    /// Records still to come.
-    missing: Gauge,
+    /// Who wants to know how far it has come.
+    telling: Telling,
     /// The partition whose batches come now, by its place in the manifest.
     place: usize,
     /// Per partition, the offset its first batch had to hold, and the one its next must hold.
@@ -40,7 +40,7 @@ impl Receiver {
     /// Begins to receive the snapshot of `manifest`, with what a broken transfer has staged.
     pub(crate) fn create(
         ticket: Ticket,
-        missing: Gauge,
+        telling: Telling,
         manifest: &Bytes,
         have: Vec<HaveRow>,
     ) -> Result<Self, String> {
@@ -70,19 +70,19 @@ impl Receiver {
         let rows: Vec<HaveRow> = have.into_values().collect();
         let have_bytes = Have::encode(&rows);
         let finished = None;
-        let receiver = Self { manifest, ticket, finished, have_bytes, missing, place: 0, bounds };
-        let missing = receiver.tell_missing();
+        let receiver = Self { manifest, ticket, finished, have_bytes, telling, place: 0, bounds };
+        let missing = receiver.tell(0);
         tracing::info!(resumed, missing, "records of a snapshot are here already, and to come");
         Ok(receiver)
     }
 
-    /// Tells how many records are still to come.
-    fn tell_missing(&self) -> u64 {
+    /// Tells that so many bytes came, and how many records are still to come.
+    fn tell(&self, bytes: usize) -> u64 {
         let rows = self.manifest.rows.iter().zip(&self.bounds);
         let missing =
             rows.map(|(row, bounds)| row.high_watermark.get().saturating_sub(bounds.next.get()));
         let missing = missing.sum();
-        self.missing.set(float(missing));
+        self.telling.tell(bytes, missing);
         missing
     }
 
@@ -152,7 +152,7 @@ impl SnapshotReceiver for Receiver {
                 .map_err(|error| failed("stage", "snapshot", error))?
                 .map_err(|error| failed("stage", "snapshot", error))?;
         }
-        self.tell_missing();
+        self.tell(chunk.len());
         Ok(())
     }
 
@@ -173,20 +173,9 @@ impl SnapshotReceiver for Receiver {
     }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.missing.set(0.0);
-    }
-}
-
 /// Whether staged batches are the beginning of what is missing of a partition.
 fn is_of_use(row: &ManifestRow, own: &Have, staged: &StagedPartition) -> bool {
     staged.opened == row.opened
         && staged.from == first_missing(row, own)
         && staged.end <= row.high_watermark
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-fn float(number: u64) -> f64 {
-    number as f64
 }
