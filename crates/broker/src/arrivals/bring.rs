@@ -130,10 +130,9 @@ impl Bringing<'_> {
         let (partition, by) = (self.partition, self.moving.id);
         let command = PartitionControl::Receive { partition, by, is_anew, config };
         quipu_failpoint::hit("broker.move.receive.before");
-        match self.control(command).await? {
-            ControlOutcome::Opened { .. } => Ok(()),
-            _ => Err(Unmoved::Occupied),
-        }
+        let outcome = self.control(command).await?;
+        let is_taken = matches!(outcome, ControlOutcome::Opened { .. });
+        if is_taken { Ok(()) } else { Err(Unmoved::Occupied) }
     }
 
     /// Brings a piece over. False once it was the last, as far as was known when it was read.
@@ -220,10 +219,9 @@ impl Bringing<'_> {
         let (partition, by) = (self.partition, self.moving.id);
         let command = PartitionControl::Adopt { partition, by, epoch_after: epoch, state };
         quipu_failpoint::hit("broker.move.adopt.before");
-        match self.control(command).await? {
-            ControlOutcome::Opened { .. } => Ok(()),
-            _ => Err(Unmoved::Occupied),
-        }
+        let outcome = self.control(command).await?;
+        let is_taken = matches!(outcome, ControlOutcome::Opened { .. });
+        if is_taken { Ok(()) } else { Err(Unmoved::Occupied) }
     }
 
     async fn finish(&self) -> Result<(), Unmoved> {
