@@ -92,7 +92,7 @@ impl Tenure {
         MOVED + number.expect("below the divisor") * GENERATIONS_PER_MOVE
     }
 
-    /// What [`Self::put`] writes first.
+    /// The first byte of the stored form; [`Self::put_moves`] writes the rest.
     pub(crate) fn flags(self) -> u8 {
         let arrived = if self.arrived_by.is_some() { flag::ARRIVED } else { 0 };
         let stage = match self.stage {
