@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(json["replicas"][2]["transfer"]["bytes_done"], 1_000);
         assert_eq!(json["replicas"][2]["state"], "receives-snapshot");
         assert_eq!(json["replicas"][1]["role"], "follower");
-        assert_eq!(sentence(&transfer), "1000 B of about 3.91 KiB, 1.95 KiB/s, 1 second to go");
+        assert_eq!(sentence(&transfer), "1000 B of about 3.91 KiB, 1.95 KiB/s, 2 seconds to go");
     }
 
     #[test]
