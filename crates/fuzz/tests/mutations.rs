@@ -38,6 +38,7 @@ mutations! {
     segment_files: 2_000,
     segment_damage: 2_000,
     segment_index: 2_000,
+    compaction: 1_500,
     partition_checkpoint: 5_000,
     kv_key: 10_000,
     shard_rows: 1_500,

@@ -41,6 +41,8 @@ struct Inner {
     images: Images,
     consensus: Arc<Consensus>,
     clock: Clock,
+    /// The image never changes: a simulator made it.
+    is_fixed: bool,
 }
 
 /// A [`Metadata`] that keeps nothing alive.
@@ -70,7 +72,18 @@ impl fmt::Debug for Metadata {
 
 impl Metadata {
     pub(crate) fn new(images: Images, consensus: Arc<Consensus>, clock: Clock) -> Self {
-        Self { inner: Arc::new(Inner { images, consensus, clock }) }
+        Self { inner: Arc::new(Inner { images, consensus, clock, is_fixed: false }) }
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn fixed(images: Images, consensus: Arc<Consensus>, clock: Clock) -> Self {
+        Self { inner: Arc::new(Inner { images, consensus, clock, is_fixed: true }) }
+    }
+
+    /// Whether the image is all there will ever be, in a simulator: nobody has to confirm it.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.inner.is_fixed
     }
 
     /// For handlers that consensus keeps.

@@ -14,7 +14,7 @@ use crate::{Image, Metadata};
 /// A handle that shows one image for ever. Nobody leads its group: changes find no leader.
 #[must_use]
 pub fn fixed(image: Image, consensus: Arc<Consensus>, clock: Clock) -> Metadata {
-    following(Images::new(image), consensus, clock)
+    Metadata::fixed(Images::new(image), consensus, clock)
 }
 
 /// A handle that shows the images of a replica that is open here.

@@ -202,11 +202,24 @@ const LEADS: &str = "only who leads does it";
 const LAGS: &str = "only who lags behind a leader does it";
 const REBUILDS: &str = "tests/rebuild.rs damages journals and crashes at each of these";
 const MOVES: &str = "replicas that move are the subject of tests/elasticity";
+const PARTITIONS: &str = "tests/elasticity moves partitions and crashes at each of these";
 const ROTS: &str = "damage to compacted topics is the subject of tests/damage";
 const SPARES: &str = "a gibibyte of purged files is kept for another life";
 
 /// What no node passes in a role, and why.
 pub(crate) const OUT_OF_REACH: &[(&str, &[Role], &str)] = &[
+    ("broker.move.receive.before", BOTH, PARTITIONS),
+    ("broker.move.import.before", BOTH, PARTITIONS),
+    ("broker.move.seal.before", BOTH, PARTITIONS),
+    ("broker.move.seal.after", BOTH, PARTITIONS),
+    ("broker.move.adopt.before", BOTH, PARTITIONS),
+    ("broker.move.finish.before", BOTH, PARTITIONS),
+    ("broker.move.finish.after", BOTH, PARTITIONS),
+    ("shard.move.receive.after", BOTH, PARTITIONS),
+    ("shard.move.import.after", BOTH, PARTITIONS),
+    ("shard.move.seal.after", BOTH, PARTITIONS),
+    ("shard.move.unseal.after", BOTH, PARTITIONS),
+    ("shard.move.adopt.after", BOTH, PARTITIONS),
     ("broker.replicas.step.before", BOTH, MOVES),
     ("broker.replicas.step.after", BOTH, MOVES),
     ("segment.replace.marked", BOTH, ROTS),

@@ -174,15 +174,26 @@ async fn a_move_that_is_called_off_at_its_last_step_leaves_the_partition_where_i
     let mut field = Field::start(3).await?;
     let (home, away) = plan(&field).await?;
     let (away, home) = (ShardId::new(away[0]), ShardId::new(home[0]));
-    for point in ["broker.move.adopt.before", "broker.move.finish.before"] {
+    for (point, dies) in [("broker.move.adopt.before", false), ("broker.move.finish.before", true)]
+    {
         let node = field.leader_of(away).await?;
         let address = field.cluster.node(node).metrics_address();
         // Sealed where it was, it waits for what never comes.
         failpoints::arm(address, &format!("{point}=1*sleep(3000)")).await?;
         field.admin().move_partitions(TOPIC, &BTreeMap::from([(0, away)])).await?;
         shows(&field, "a seal", false).await?;
+        // Whoever goes on with it may die over that.
+        let leader = field.leader_of(home).await?;
+        if dies {
+            let address = field.cluster.node(leader).metrics_address();
+            failpoints::arm(address, "shard.move.unseal.after=crash").await?;
+        }
         let topic = field.admin().move_partitions(TOPIC, &BTreeMap::from([(0, home)])).await?;
         ensure!(topic.partitions[0].moving_to.is_none(), "{topic:?}");
+        if dies {
+            field.cluster.node(leader).wait_exit(MOVE_WAIT).await?;
+            field.cluster.node(leader).start()?;
+        }
         field.partitions_are_there(|topic| topic.partitions[0].shard == home.get()).await?;
         shows(&field, "the partition", true).await?;
     }

@@ -76,7 +76,7 @@ pub(crate) fn resume(disk: &dyn Disk, dir: &Path) -> Result<(), FileFailure> {
     }
     sync(disk, dir)?;
     for copy in &copies {
-        quipu_failpoint::hit("segment.replace.rename.before");
+        before_rename();
         disk.rename(copy, &sibling(copy, Kind::Log))
             .map_err(|error| FileFailure::new("rename", copy, error))?;
     }
@@ -115,6 +115,10 @@ fn forget(disk: &dyn Disk, log: &Path) -> Result<(), FileFailure> {
     Ok(())
 }
 
+fn before_rename() {
+    quipu_failpoint::hit("segment.replace.rename.before");
+}
+
 /// Gives a copy that readers see the name of what it replaced, unless it was trimmed meanwhile.
 fn rename(
     reader: &SegmentReader,
@@ -132,7 +136,7 @@ fn rename(
         }
     }
     let named = Sealed { file: Arc::new(copy.file.at(log.clone())), ..copy.copy() };
-    quipu_failpoint::hit("segment.replace.rename.before");
+    before_rename();
     let swapped = reader.swap(copy, named, || copy.file.disk().rename(path, &log));
     match swapped.map_err(|error| FileFailure::new("rename", path, error))? {
         Swap::Done(named) => write_index(&named),

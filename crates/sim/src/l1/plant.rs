@@ -76,8 +76,9 @@ pub enum Plant {
 }
 
 impl Plant {
-    /// Those that a few dozen seeds find.
-    pub const QUICK: [Self; 17] = [
+    /// Those that a few dozen seeds find. An old image that is believed is not among them: since
+    /// members change by a record that is confirmed, it takes more than the image at hand.
+    pub const QUICK: [Self; 16] = [
         Self::LeadersAreRestored,
         Self::JournalFlushLies,
         Self::VoteIsForgotten,
@@ -92,7 +93,6 @@ impl Plant {
         Self::TablesFlushLies,
         Self::FormerDataIsKept,
         Self::FreshReplicaForms,
-        Self::OldImageIsBelieved,
         Self::LearnerVotesAtOnce,
         Self::SettledUnseen,
     ];
