@@ -244,12 +244,12 @@ impl Process {
         files.chain(journal).chain(note.map(|(_, id)| format!("a note of {id}"))).collect()
     }
 
-    /// What is to be checkpointed next, and how often. Unit: milliseconds.
-    fn due(&self) -> (Vec<(Group, Option<Arc<Replica>>)>, u64) {
+    /// What is to be checkpointed next; the metadata group has no replica that is watched.
+    fn due(&self) -> Vec<(Group, Option<Arc<Replica>>)> {
         let hosted = self.all_hosted().into_iter();
         let hosted = hosted.map(|hosted| (hosted.group, Some(hosted.replica)));
         let metadata = self.consensus.group(ShardId::METADATA).map(|group| (group, None));
-        (hosted.chain(metadata).collect(), self.ground.plan.checkpoint_ms)
+        hosted.chain(metadata).collect()
     }
 
     fn all_hosted(&self) -> Vec<Hosted> {
@@ -394,7 +394,8 @@ async fn checkpoints(process: Weak<Process>, seed: u64) {
     let mut rng = Rng::seeded(seed);
     let mut purged = BTreeMap::new();
     loop {
-        let Some((all, most_ms)) = process.upgrade().map(|it| it.due()) else { return };
+        let due = process.upgrade().map(|it| (it.due(), it.ground.plan.checkpoint_ms));
+        let Some((all, most_ms)) = due else { return };
         if all.is_empty() {
             tokio::time::sleep(Duration::from_millis(most_ms)).await;
         }
