@@ -46,6 +46,8 @@ const ARRIVAL: Finder = Finder::Test("lib", "a_partition_goes_on_in_another_shar
 const DISK: Finder = Finder::Test("journal", "");
 const TERM: Finder = Finder::Test("lib", "a_restarted_leader_never_resumes_its_term");
 const VOTE: Finder = Finder::Test("lib", "a_vote_is_on_the_disk_when_it_is_answered");
+const CLOSED: Finder = Finder::Test("cluster", "a_closed_group_stores_nothing_any_more");
+const MEMBERS: Finder = Finder::Test("l1", "nothing_that_was_promised_is_lost");
 
 /// Every defect, in order of name.
 pub const PLANTS: &[Plant] = &[
@@ -110,6 +112,12 @@ pub const PLANTS: &[Plant] = &[
         nodes: Nodes::Every,
     },
     Plant {
+        name: "plant.group.works-after-close",
+        does: "a replica that was closed goes on storing what it was about to",
+        finder: CLOSED,
+        nodes: Nodes::Every,
+    },
+    Plant {
         name: "plant.groups.not-in-snapshot",
         does: "a snapshot brings no consumer groups",
         finder: SHARDS,
@@ -137,6 +145,12 @@ pub const PLANTS: &[Plant] = &[
         name: "plant.leader.restored",
         does: "a leader that was killed goes on in its term",
         finder: TERM,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.members.unconfirmed",
+        does: "members change by the image at hand, however old it is",
+        finder: MEMBERS,
         nodes: Nodes::Every,
     },
     Plant {

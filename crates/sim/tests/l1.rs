@@ -51,7 +51,7 @@ fn nothing_that_was_promised_is_lost_while_everything_happens_often() {
         (Event::ReplicaRemoved, 100),
         (Event::ReplicaReplaced, 20),
         (Event::FreshFed, 50),
-        (Event::FeedCutShort, 1),
+        (Event::FeedCutShort, 3),
         (Event::Evicted, 100),
     ] {
         let found = census.of(event);

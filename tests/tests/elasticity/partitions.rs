@@ -179,7 +179,7 @@ async fn a_move_that_is_called_off_at_its_last_step_leaves_the_partition_where_i
         let node = field.leader_of(away).await?;
         let address = field.cluster.node(node).metrics_address();
         // Sealed where it was, it waits for what never comes.
-        failpoints::arm(address, &format!("{point}=1*sleep(3000)")).await?;
+        failpoints::arm(address, &format!("{point}=1*sleep(10000)")).await?;
         field.admin().move_partitions(TOPIC, &BTreeMap::from([(0, away)])).await?;
         shows(&field, "a seal", false).await?;
         // Whoever goes on with it may die over that.

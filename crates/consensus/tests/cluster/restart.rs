@@ -105,7 +105,6 @@ async fn a_leader_that_lost_its_tail_does_not_resume_its_term() {
 
 /// Who closes a group may remove what it stored: a checkpoint under way is waited for.
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::disallowed_methods, reason = "a test's task ends with its runtime")]
 async fn a_closed_group_stores_nothing_any_more() {
     let mut cluster = Cluster::plan(Config::default());
     let gate = Gate::open();
@@ -122,20 +121,21 @@ async fn a_closed_group_stores_nothing_any_more() {
     cluster.write("Y").await;
     until("a write that waits", || gate.is_asked().then_some(())).await;
     let (group, consensus) = (cluster.group(3), Arc::clone(&cluster.node(3).consensus));
-    let own = group.clone();
-    let checkpoint = tokio::spawn(async move { own.checkpoint().await });
-    let is_under_way = || group.checkpointed().now_or_never().is_none().then_some(());
-    until("the checkpoint to wait for the journal", is_under_way).await;
-    let closing = tokio::spawn(async move { consensus.close_group(SHARD).await });
-    let mut status = group.status();
-    status.wait_for(|status| status.role == Role::Stopped).await.unwrap();
-    gate.release();
-    closing.await.unwrap();
     let file = cluster.plan_of(3).directory.join(format!("checkpoint-{SHARD}"));
-    let stored = std::fs::read(&file).ok();
-    assert!(group.checkpoint().await.is_err(), "it is closed");
+    let (made, stored) = futures::join!(group.checkpoint(), async {
+        let is_under_way = || group.checkpointed().now_or_never().is_none().then_some(());
+        until("the checkpoint to wait for the journal", is_under_way).await;
+        let releasing = async {
+            let mut status = group.status();
+            status.wait_for(|status| status.role == Role::Stopped).await.unwrap();
+            gate.release();
+        };
+        futures::join!(consensus.close_group(SHARD), releasing);
+        let stored = std::fs::read(&file).ok();
+        assert!(group.checkpoint().await.is_err(), "it is closed");
+        stored
+    });
     // Made before the group was closed, or not at all.
-    let made = checkpoint.await.unwrap();
     assert_eq!(std::fs::read(&file).ok(), stored, "{made:?}: it went on behind the close");
 }
 

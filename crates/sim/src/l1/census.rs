@@ -57,6 +57,8 @@ pub enum Event {
     MoveBegun,
     /// A replica that was to leave was to stay after all.
     MovedBack,
+    /// A node came to lead that had missed how a move was called off.
+    Misled,
     /// A shard's group came to be what its record wanted.
     MoveDone,
     /// A replica was given a vote that it never had.

@@ -17,6 +17,9 @@ use crate::node::End;
 /// How long a cut, a pause or a slow disk lasts, at most.
 const LASTS_MS: u64 = 5_000;
 
+/// How long a snapshot is on its way, at most. Unit: milliseconds.
+const FED_MS: u64 = 25;
+
 /// What breaks things.
 pub(crate) struct Nemesis {
     ground: Ground,
@@ -45,6 +48,24 @@ impl Nemesis {
             }
             self.strike();
         }
+    }
+
+    /// Strikes nodes while a replica that has nothing is sent a snapshot, until told to stop.
+    pub(crate) async fn ambush(mut self) {
+        let mut fed = self.ground.replicas.fed();
+        let stop = self.stop.clone();
+        stop.run_until_cancelled(async {
+            while fed.changed().await.is_ok() {
+                let node = *fed.borrow_and_update();
+                let victim = self.hosts.iter().find(|host| Some(host.id()) == node).cloned();
+                if let Some(victim) = victim.filter(|_| one_in(&mut self.rng, 3)) {
+                    let pause = Duration::from_millis(self.rng.below(FED_MS));
+                    tokio::time::sleep(pause).await;
+                    victim.crash(pick(&mut self.rng, &[End::Kill, End::PowerCut]));
+                }
+            }
+        })
+        .await;
     }
 
     fn strike(&mut self) {

@@ -41,7 +41,7 @@ pub(crate) struct Moves {
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let moves = one_in(rng, 2).then(|| Moves { pause_ms: pick(rng, &[300, 1_000, 3_000]) });
+        let moves = one_in(rng, 2).then(|| Moves { pause_ms: pick(rng, &[300, 1_000, 2_000]) });
         let (nodes, shards, kept): (&[u64], &[u32], &[u64]) = match moves {
             Some(_) => (&[4, 4, 5], &[1, 1, 1, 2], &[4, 8, 24]),
             None => (&[3, 3, 3, 3, 3, 5], &[1, 1, 2, 3], &[4, 8, 24, 4_096]),

@@ -67,6 +67,10 @@ pub enum Plant {
     FormerDataIsKept,
     /// A fresh replica forms a group of its own instead of waiting for its leader.
     FreshReplicaForms,
+    /// A replica that was closed goes on storing what it was about to.
+    ClosedGroupGoesOn,
+    /// Members change by the image at hand, however old it is.
+    OldRecordIsFollowed,
     /// A node that starts acts on the image it has, without asking whether it is old.
     OldImageIsBelieved,
     /// A replica is given its vote as soon as it follows.
@@ -76,9 +80,8 @@ pub enum Plant {
 }
 
 impl Plant {
-    /// Those that a few dozen seeds find. An old image that is believed is not among them: since
-    /// members change by a record that is confirmed, it takes more than the image at hand.
-    pub const QUICK: [Self; 16] = [
+    /// Those that a few dozen seeds find.
+    pub const QUICK: [Self; 18] = [
         Self::LeadersAreRestored,
         Self::JournalFlushLies,
         Self::VoteIsForgotten,
@@ -93,9 +96,37 @@ impl Plant {
         Self::TablesFlushLies,
         Self::FormerDataIsKept,
         Self::FreshReplicaForms,
+        Self::ClosedGroupGoesOn,
+        Self::OldRecordIsFollowed,
         Self::LearnerVotesAtOnce,
         Self::SettledUnseen,
     ];
+
+    /// Its name in the product (`quipu_failpoint::PLANTS`), if it is one of the product's.
+    pub(crate) const fn of_the_product(self) -> Option<&'static str> {
+        match self {
+            Self::ClosedGroupGoesOn => Some("plant.group.works-after-close"),
+            Self::OldRecordIsFollowed => Some("plant.members.unconfirmed"),
+            Self::LeadersAreRestored
+            | Self::JournalFlushLies
+            | Self::VoteIsForgotten
+            | Self::TruncationIsForgotten
+            | Self::AcknowledgedByLeaderAlone
+            | Self::ReadWithoutRound
+            | Self::WipedNodeReturns
+            | Self::SnapshotWithoutProducers
+            | Self::CheckpointAheadOfJournal
+            | Self::ApplyDependsOnNode
+            | Self::ApplyIsLost
+            | Self::UnknownIsCalledRefused
+            | Self::TablesFlushLies
+            | Self::FormerDataIsKept
+            | Self::FreshReplicaForms
+            | Self::OldImageIsBelieved
+            | Self::LearnerVotesAtOnce
+            | Self::SettledUnseen => None,
+        }
+    }
 
     /// The lie of the disk that it is, if it is one.
     pub(crate) const fn of_the_disk(self) -> Option<crate::Plant> {
@@ -115,6 +146,8 @@ impl Plant {
             | Self::UnknownIsCalledRefused
             | Self::FormerDataIsKept
             | Self::FreshReplicaForms
+            | Self::ClosedGroupGoesOn
+            | Self::OldRecordIsFollowed
             | Self::OldImageIsBelieved
             | Self::LearnerVotesAtOnce
             | Self::SettledUnseen => None,

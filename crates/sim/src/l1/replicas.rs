@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quipu_metadata::{Image, ShardRecord};
 use quipu_types::{EntryId, MetadataVersion, NodeId, ReplicaId, ShardId};
+use tokio::sync::watch;
 
 use super::census::Event;
 use super::members::Members;
@@ -18,6 +19,8 @@ const LAG_MAX: u64 = 64 + 64;
 #[derive(Clone)]
 pub(crate) struct Replicas {
     shards: Arc<Mutex<BTreeMap<ShardId, Lives>>>,
+    /// The node that was the last to be sent a snapshot for a replica that had nothing.
+    fed: watch::Sender<Option<NodeId>>,
     scene: Scene,
 }
 
@@ -42,7 +45,7 @@ struct Lives {
 
 impl Replicas {
     pub(crate) fn new(scene: Scene) -> Self {
-        Self { shards: Arc::default(), scene }
+        Self { shards: Arc::default(), fed: watch::Sender::new(None), scene }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Lives>> {
@@ -139,6 +142,16 @@ impl Replicas {
         Ok(Some(resident))
     }
 
+    /// A replica that has nothing begins to receive a snapshot.
+    pub(crate) fn is_fed(&self, node: NodeId) {
+        self.fed.send_replace(Some(node));
+    }
+
+    /// Follows which nodes are fed.
+    pub(crate) fn fed(&self) -> watch::Receiver<Option<NodeId>> {
+        self.fed.subscribe()
+    }
+
     /// A replica has so many entries on its disk.
     pub(crate) fn reached(&self, shard: ShardId, replica: ReplicaId, entries: u64) {
         let mut shards = self.lock();
@@ -187,9 +200,13 @@ impl Lives {
         after.check()?;
         for (replica, node) in after.places() {
             self.lives_on(replica, node)?;
-            // A deposed leader may have it follow once more, for nothing.
             if self.evicted.contains(&replica) && after.votes(replica) {
                 return Err(format!("{replica} votes, and its data is gone: {after:?}"));
+            }
+            let record = self.records.values().next_back();
+            let is_named = record.is_none_or(|it| it.replica_on(node) == Some(replica));
+            if !is_named && before.is_some_and(|before| !before.has(replica)) {
+                return Err(format!("{replica} joins, and is not wanted: {record:?}"));
             }
         }
         if let Some(before) = before {

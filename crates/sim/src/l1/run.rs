@@ -34,7 +34,7 @@ pub struct Passed {
 }
 
 /// Runs one seed, here and now; `trace` hears everything. One seed gives one trace in the first
-/// run of a process.
+/// run of a process, and a fault of the product stays planted in it.
 ///
 /// # Errors
 /// What the seed found.
@@ -42,6 +42,9 @@ pub struct Passed {
 /// # Panics
 /// When the machine gives no thread.
 pub fn run_seed(seed: u64, trace: &Trace, plant: Option<Plant>) -> Result<Passed, Failure> {
+    if let Some(name) = plant.and_then(Plant::of_the_product) {
+        quipu_failpoint::arm(&format!("{name}=return")).expect("the plant is in the table");
+    }
     run_one(Layer::L1, seed, trace, plant.map(Planted::L1))
 }
 
@@ -84,7 +87,7 @@ fn simulate(
     let scene = runtime.block_on(async {
         let scene = Scene::new(trace, plant);
         match layer {
-            Layer::L0 | Layer::L1 => World::new(seed, scene.clone()).run().await,
+            Layer::L0 | Layer::L1 => Box::pin(World::new(seed, scene.clone()).run()).await,
             Layer::L2 => Box::pin(l2::World::new(seed, scene.clone()).run()).await,
         }
         scene

@@ -247,7 +247,10 @@ impl StateMachine for Witness {
         manifest: Bytes,
     ) -> Result<Box<dyn SnapshotReceiver>, StateMachineError> {
         let receiver = self.machine.receiver(manifest)?;
-        self.replica.is_fed.store(self.applied == 0, Ordering::Relaxed);
+        if self.applied == 0 && !self.replica.is_over() {
+            self.replica.is_fed.store(true, Ordering::Relaxed);
+            self.replica.replicas.is_fed(self.replica.life.node());
+        }
         Ok(receiver)
     }
 

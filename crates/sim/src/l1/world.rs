@@ -75,7 +75,7 @@ impl World {
     async fn phases(&mut self) {
         self.start();
         self.form().await;
-        self.load().await;
+        Box::pin(self.load()).await;
         self.recover("after the load").await;
         if self.ground.plan.has_last_blackout {
             self.ground.scene.count(Event::Blackout, format_args!("the power goes everywhere"));
@@ -155,7 +155,10 @@ impl World {
         let nemesis = Nemesis::new(self.ground.clone(), hosts, rng, stop.clone());
         let moving = self.ground.plan.moves.map(|moves| {
             let (ground, hosts) = (self.ground.clone(), Arc::clone(&self.hosts));
-            Mover::new(ground, hosts, draw(&mut self.rng), moves.pause_ms).work(stop.clone())
+            let rng = draw(&mut self.rng);
+            let ambush = Nemesis::new(ground.clone(), hosts.clone(), rng, stop.clone()).ambush();
+            let mover = Mover::new(ground, hosts, draw(&mut self.rng), moves.pause_ms);
+            futures::future::join(ambush, mover.work(stop.clone()))
         });
         let moving = futures::future::OptionFuture::from(moving);
         let ends = async {

@@ -175,8 +175,9 @@ impl Process {
 
     /// What the plants have a fresh replica do.
     pub(super) async fn misbehave(&self, hosted: &Hosted) {
-        if self.ground.scene.has(Plant::LearnerVotesAtOnce) {
-            self.tasks.spawn("haste", OnExit::Log, hasty(hosted.clone()));
+        let metadata = self.metadata().filter(|_| self.ground.scene.has(Plant::LearnerVotesAtOnce));
+        if let Some(metadata) = metadata {
+            self.tasks.spawn("haste", OnExit::Log, hasty(hosted.clone(), metadata));
         }
         let own = (hosted.group.replica(), self.life.node());
         let record = self.ground.replicas.record(hosted.group.shard());
@@ -188,15 +189,19 @@ impl Process {
     }
 }
 
-/// Gives every learner a vote as soon as it follows.
-async fn hasty(hosted: Hosted) {
+/// Gives every learner that is wanted a vote as soon as it follows.
+async fn hasty(hosted: Hosted, metadata: Metadata) {
     loop {
         tokio::time::sleep(HASTE).await;
+        let image = metadata.image();
+        let Some(record) = image.shards.get(&hosted.group.shard()) else { continue };
         let members = hosted.group.members();
-        let learns = members.iter().any(|member| !member.is_voter);
-        if learns && hosted.group.leadership().is_some() {
-            let all = members.iter().map(|member| member.replica).collect();
+        let is_wanted = |replica| record.replicas.iter().any(|(wanted, _)| *wanted == replica);
+        let learns = members.iter().find(|it| !it.is_voter && is_wanted(it.replica));
+        if let Some(learns) = learns.filter(|_| hosted.group.leadership().is_some()) {
+            let voters = members.iter().filter(|member| member.is_voter).map(|it| it.replica);
             // Refused while another change is under way.
+            let all = voters.chain([learns.replica]).collect();
             let _ = hosted.group.change_voters(all, true).await;
         }
     }
