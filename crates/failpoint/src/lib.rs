@@ -24,7 +24,7 @@ pub use arm::{ArmError, VARIABLE, arm};
 pub use bends::BENDS;
 pub use plants::{Finder, Nodes, PLANTS, Plant};
 pub use points::POINTS;
-pub use reach::{hit, is_bent, is_planted};
+pub use reach::{hit, hold, is_bent, is_planted};
 
 /// Whether this build has failpoints.
 pub const IS_BUILT_IN: bool = cfg!(feature = "failpoints");

@@ -176,10 +176,11 @@ async fn a_move_that_is_called_off_at_its_last_step_leaves_the_partition_where_i
     let (away, home) = (ShardId::new(away[0]), ShardId::new(home[0]));
     for (point, dies) in [("broker.move.adopt.before", false), ("broker.move.finish.before", true)]
     {
-        let node = field.leader_of(away).await?;
-        let address = field.cluster.node(node).metrics_address();
-        // Sealed where it was, it waits for what never comes.
-        failpoints::arm(address, &format!("{point}=1*sleep(10000)")).await?;
+        // Sealed where it was, it waits for what never comes, whoever brings it.
+        for node in 1..=3 {
+            let address = field.cluster.node(node).metrics_address();
+            failpoints::arm(address, &format!("{point}=pause")).await?;
+        }
         field.admin().move_partitions(TOPIC, &BTreeMap::from([(0, away)])).await?;
         shows(&field, "a seal", false).await?;
         // Whoever goes on with it may die over that.
@@ -193,6 +194,11 @@ async fn a_move_that_is_called_off_at_its_last_step_leaves_the_partition_where_i
         if dies {
             field.cluster.node(leader).wait_exit(MOVE_WAIT).await?;
             field.cluster.node(leader).start()?;
+            field.cluster.wait_healthy().await?;
+        }
+        for node in 1..=3 {
+            let address = field.cluster.node(node).metrics_address();
+            failpoints::arm(address, &format!("{point}=off")).await?;
         }
         field.partitions_are_there(|topic| topic.partitions[0].shard == home.get()).await?;
         shows(&field, "the partition", true).await?;

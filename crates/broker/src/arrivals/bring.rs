@@ -129,7 +129,7 @@ impl Bringing<'_> {
         let config = reconcile::config(&image.effective(topic));
         let (partition, by) = (self.partition, self.moving.id);
         let command = PartitionControl::Receive { partition, by, is_anew, config };
-        quipu_failpoint::hit("broker.move.receive.before");
+        quipu_failpoint::hold("broker.move.receive.before");
         let outcome = self.control(command).await?;
         let is_taken = matches!(outcome, ControlOutcome::Opened { .. });
         if is_taken { Ok(()) } else { Err(Unmoved::Occupied) }
@@ -145,7 +145,7 @@ impl Bringing<'_> {
         }
         let Piece { progress, batches } = self.ask().await?;
         let before = self.next;
-        quipu_failpoint::hit("broker.move.import.before");
+        quipu_failpoint::hold("broker.move.import.before");
         let place = (self.partition, self.moving.id);
         let deadline = self.deadline();
         let bytes = batches.iter().map(|batch| batch.bytes().len()).sum();
@@ -197,7 +197,7 @@ impl Bringing<'_> {
     /// Has the partition take no more where it is.
     async fn seal(&self) -> Result<Sealed, Unmoved> {
         let (partition, by) = (self.partition, self.moving.id);
-        quipu_failpoint::hit("broker.move.seal.before");
+        quipu_failpoint::hold("broker.move.seal.before");
         let command = PartitionControl::Seal { partition, by };
         let outcome = if let Some(shard) = self.broker.inner.shards.get(self.from) {
             shard.control(command, self.deadline()).await?
@@ -207,7 +207,7 @@ impl Bringing<'_> {
             let (place, clock) = ((node, self.from), self.broker.clock());
             control_at(consensus, place, command, clock, self.deadline()).await?
         };
-        quipu_failpoint::hit("broker.move.seal.after");
+        quipu_failpoint::hold("broker.move.seal.after");
         let ControlOutcome::Sealed { epoch, state } = outcome else {
             return Err(Unmoved::Occupied);
         };
@@ -218,7 +218,7 @@ impl Bringing<'_> {
     async fn adopt(&self, Sealed { epoch, state, .. }: Sealed) -> Result<(), Unmoved> {
         let (partition, by) = (self.partition, self.moving.id);
         let command = PartitionControl::Adopt { partition, by, epoch_after: epoch, state };
-        quipu_failpoint::hit("broker.move.adopt.before");
+        quipu_failpoint::hold("broker.move.adopt.before");
         let outcome = self.control(command).await?;
         let is_taken = matches!(outcome, ControlOutcome::Opened { .. });
         if is_taken { Ok(()) } else { Err(Unmoved::Occupied) }
@@ -226,10 +226,10 @@ impl Bringing<'_> {
 
     async fn finish(&self) -> Result<(), Unmoved> {
         let metadata = &self.broker.inner.metadata;
-        quipu_failpoint::hit("broker.move.finish.before");
+        quipu_failpoint::hold("broker.move.finish.before");
         let deadline = self.deadline();
         metadata.finish_partition_move(self.partition, self.moving.id, deadline).await?;
-        quipu_failpoint::hit("broker.move.finish.after");
+        quipu_failpoint::hold("broker.move.finish.after");
         metrics::partition_moved();
         let (partition, from, to) = (self.partition, self.from, self.moving.to);
         tracing::info!(%partition, %from, %to, "a partition has moved");
