@@ -24,7 +24,7 @@ use crate::{Broker, long_poll};
 use bring::Unmoved;
 
 /// Partitions on their way to one shard at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 /// Pause after a step that could not be taken.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Looks again this often, for moves that did not come to their end.

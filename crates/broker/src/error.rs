@@ -5,7 +5,7 @@ use std::time::Duration;
 use quipu_types::{Effect, ErrorCode, NodeId, PartitionIndex, Retry, TopicId};
 
 /// Pause before a retry that waits for an election or for a partition to open.
-pub const RETRY_SOON: Duration = Duration::from_millis(50);
+pub const RETRY_SOON: Duration = Duration::from_millis(20);
 /// Pause before a retry that waits for a node, a disk or a queue.
 pub const RETRY_LATER: Duration = Duration::from_millis(250);
 

@@ -11,9 +11,13 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// random factor between 0.8 and 1.2.
 pub(crate) fn pause(failures: u32, at_least: Duration) -> Duration {
     let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST);
+    spread(doubled.max(at_least))
+}
+
+/// A pause times a random factor between 0.8 and 1.2.
+pub(crate) fn spread(pause: Duration) -> Duration {
     let spread = 800 + random() % 401;
-    let base = doubled.max(at_least);
-    base.saturating_mul(u32::try_from(spread).expect("at most 1200")) / 1000
+    pause.saturating_mul(u32::try_from(spread).expect("at most 1200")) / 1000
 }
 
 /// A random number from the process's hash seed: good enough to spread pauses and partitions.

@@ -35,6 +35,11 @@ pub(crate) fn describe() {
         metrics::Unit::Bytes,
         "Bytes of snapshots between nodes, by direction."
     );
+    describe_gauge!(
+        "quipu_catch_up_rate_bytes",
+        metrics::Unit::Bytes,
+        "Bytes a second that copies for other nodes may take of this node now: fewer while appends suffer from them."
+    );
     describe_counter!("quipu_raft_fast_elections_total", "Campaigns because a leader's node died.");
 }
 
@@ -93,4 +98,9 @@ pub(crate) fn fast_elections() -> Counter {
 /// Bytes of snapshots, `in` or `out`.
 pub(crate) fn snapshot_bytes(direction: &'static str) -> Counter {
     counter!("quipu_snapshot_bytes_total", "direction" => direction)
+}
+
+/// Bytes a second that copies for other nodes may take now.
+pub(crate) fn catch_up_rate() -> Gauge {
+    gauge!("quipu_catch_up_rate_bytes")
 }

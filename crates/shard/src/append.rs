@@ -13,7 +13,7 @@ use quipu_types::{Acks, Effect, NodeId, Offset, PartitionId, Retry, TimestampMs}
 use tokio::sync::oneshot;
 
 /// Pause before a retry that waits for an election or a partition to open.
-const RETRY_SOON: Duration = Duration::from_millis(50);
+const RETRY_SOON: Duration = Duration::from_millis(20);
 /// Pause before a retry that waits for a node to come back or a queue to drain.
 const RETRY_LATER: Duration = Duration::from_millis(250);
 

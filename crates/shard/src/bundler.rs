@@ -85,6 +85,8 @@ struct Proposed {
     bytes: usize,
     waiters: Vec<Waiter>,
     provisional: Provisional,
+    /// When, if there are appends in it.
+    appends_at: Option<Duration>,
 }
 
 type InFlight = FuturesUnordered<BoxFuture<'static, (Proposed, Applied)>>;
@@ -158,11 +160,17 @@ impl<R: Replication> Bundler<R> {
             return None;
         }
         let proposed_at = TimestampMs::new(self.clock.wall_ms());
+        let has_appends = commands.iter().any(|it| matches!(it, Command::Append { .. }));
         let bytes = Bundle { proposed_at, commands }.encode();
         self.metrics.bundles.increment(1);
         self.metrics.bundle_commands.record(count_f64(waiters.len()));
         self.metrics.bundle_bytes.record(count_f64(bytes.len()));
-        let bundle = Proposed { bytes: bytes.len(), waiters, provisional: provisional.clone() };
+        let bundle = Proposed {
+            bytes: bytes.len(),
+            waiters,
+            provisional: provisional.clone(),
+            appends_at: has_appends.then(|| self.clock.monotonic()),
+        };
         let applied = self.replication.propose(witness, bytes, provisional.on_flushed());
         Some(Box::pin(async move { (bundle, applied.await) }))
     }
@@ -195,10 +203,13 @@ impl<R: Replication> Bundler<R> {
     }
 
     fn settle(&self, bundle: Proposed, applied: Applied, holding: &mut Holding) {
-        let Proposed { bytes, waiters, provisional } = bundle;
+        let Proposed { bytes, waiters, provisional, appends_at } = bundle;
         let waiters = provisional.give_back(waiters);
         match applied {
             Ok((index, reply)) => {
+                if let Some(since) = appends_at {
+                    self.replication.felt(bytes, self.clock.monotonic().saturating_sub(since));
+                }
                 let held = self.distribute(waiters, &reply);
                 if !held.is_empty() {
                     holding.push(Box::pin(hold(Arc::clone(&self.replication), index, held)));

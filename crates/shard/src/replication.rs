@@ -1,6 +1,7 @@
 //! What the bundler needs from consensus: a seam, so that its decisions are tested alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -70,6 +71,8 @@ pub(crate) trait Replication: Send + Sync + 'static {
     fn progress(&self, partition: PartitionId) -> Option<Progress>;
     /// Voters that have flushed the entry at `index`; `None` when not leading any more.
     fn flushed_by(&self, index: LogIndex) -> Option<usize>;
+    /// A bundle with appends, of so many bytes, was applied after so long.
+    fn felt(&self, bytes: usize, took: Duration);
     /// Proposes in call order, even before the future is polled.
     fn propose(
         &self,
@@ -147,6 +150,10 @@ impl Replication for GroupReplication {
         let flushed = self.group.replication().into_iter();
         let has_it = |matched: Option<LogIndex>| matched >= Some(index);
         Some(flushed.filter(|(replica, _, matched)| has_it(*matched) && votes(*replica)).count())
+    }
+
+    fn felt(&self, bytes: usize, took: Duration) {
+        self.consensus.felt(bytes, took);
     }
 
     fn propose(

@@ -65,6 +65,8 @@ struct Bringing<'a> {
     source: Option<NodeId>,
     /// What has come ends here.
     next: Offset,
+    /// When it was asked to be sealed; none if that was done before.
+    sealed_at: Option<Duration>,
 }
 
 /// Brings a partition over, from wherever its move stands.
@@ -75,8 +77,16 @@ pub(super) async fn bring(
     moving: PartitionMove,
 ) -> Result<(), Unmoved> {
     let from = broker.image().shard_of(partition).ok_or(Unmoved::Over)?;
-    let (source, next) = (None, Offset::ZERO);
-    let mut own = Bringing { broker, shard, partition, moving, from, source, next };
+    let mut own = Bringing {
+        broker,
+        shard,
+        partition,
+        moving,
+        from,
+        source: None,
+        next: Offset::ZERO,
+        sealed_at: None,
+    };
     own.receive(false).await?;
     if own.stage() == Some(Stage::Receiving) {
         own.next = own.has_come_to();
@@ -86,6 +96,7 @@ pub(super) async fn bring(
             own.next = Offset::ZERO;
         }
         while own.copy().await? {}
+        own.sealed_at = Some(broker.clock().monotonic());
         let sealed = own.seal().await?;
         own.copy_to(sealed.end).await?;
         own.adopt(sealed).await?;
@@ -232,7 +243,9 @@ impl Bringing<'_> {
         quipu_failpoint::hold("broker.move.finish.after");
         metrics::partition_moved();
         let (partition, from, to) = (self.partition, self.from, self.moving.to);
-        tracing::info!(%partition, %from, %to, "a partition has moved");
+        let now = self.broker.clock().monotonic();
+        let silent_ms = self.sealed_at.map(|since| now.saturating_sub(since).as_millis());
+        tracing::info!(%partition, %from, %to, silent_ms, "a partition has moved");
         Ok(())
     }
 }

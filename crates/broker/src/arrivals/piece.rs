@@ -12,7 +12,7 @@ use crate::Broker;
 use crate::calls::{self, PARTITION_BYTES};
 
 /// Bytes of a piece; one larger batch is a piece by itself.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 /// How long an answer may wait for its turn among what else is copied.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 const QUESTION_BYTES: usize = PARTITION_BYTES + 12;

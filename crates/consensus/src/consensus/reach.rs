@@ -52,6 +52,11 @@ impl Consensus {
         }
     }
 
+    /// Appends of so many bytes took so long: bulk makes way for appends that suffer from it.
+    pub fn felt(&self, bytes: usize, took: Duration) {
+        self.peers.pace.felt(self.peers.clock(), bytes, took);
+    }
+
     /// Waits until so many bytes of bulk may leave this node: they share its rate with snapshots.
     /// False, and nothing is taken of the rate, when that would be longer than `wait_max`.
     pub async fn admit_bulk(&self, bytes: usize, wait_max: Duration) -> bool {

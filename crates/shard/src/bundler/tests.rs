@@ -31,6 +31,8 @@ struct Hand {
     hosted: Mutex<BTreeSet<PartitionId>>,
     calls: Mutex<Vec<Call>>,
     called: Notify,
+    /// Bundles of appends that it was told of.
+    felt: Mutex<usize>,
 }
 
 impl Replication for Hand {
@@ -57,6 +59,10 @@ impl Replication for Hand {
 
     fn flushed_by(&self, _index: LogIndex) -> Option<usize> {
         *self.flushed_by.lock().unwrap()
+    }
+
+    fn felt(&self, _bytes: usize, _took: Duration) {
+        *self.felt.lock().unwrap() += 1;
     }
 
     fn propose(
@@ -91,6 +97,7 @@ impl Bench {
             hosted: Mutex::new((0..10).map(partition).collect()),
             calls: Mutex::new(Vec::new()),
             called: Notify::new(),
+            felt: Mutex::new(0),
         });
         let queue = Arc::new(Queue::new());
         let stop = Arc::new(Notify::new());
@@ -180,6 +187,7 @@ async fn a_lone_append_is_proposed_at_once_and_answered_with_its_offset() {
     assert!(call.on_flushed.is_none(), "nobody waits for the leader alone");
     call.reply.send(applied(7, &[appended(30)])).unwrap();
     assert_eq!(answer(waiting).await.unwrap().base_offset, Some(Offset::new(30)));
+    assert_eq!(*bench.hand.felt.lock().unwrap(), 1, "transfers make way for appends");
 }
 
 #[tokio::test(start_paused = true)]

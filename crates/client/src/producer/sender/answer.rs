@@ -121,7 +121,11 @@ impl Sender {
                     partition.leave();
                     view.want_refresh();
                 }
-                partition.failed(now, pause, error);
+                if code == Some(ErrorCode::PartitionNotReady) {
+                    partition.awaits(now, pause, error);
+                } else {
+                    partition.failed(now, pause, error);
+                }
                 Verdict::Again(effect)
             }
         }

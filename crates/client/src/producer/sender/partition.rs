@@ -17,6 +17,9 @@ use super::super::queue::{Outcome, Queue, Settled};
 use crate::link::LinkId;
 use crate::{Error, backoff};
 
+/// So often a partition that is about to be ready is asked again without longer pauses.
+const AWAITED_ATTEMPTS: u32 = 50;
+
 /// A batch on its way.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -92,6 +95,8 @@ pub(super) struct Partition {
     pub(super) spent: Option<(ProducerId, ProducerEpoch)>,
     /// Attempts that failed since the last success.
     pub(super) failures: u32,
+    /// Attempts that came before it was ready, since the last success.
+    awaited: u32,
     pub(super) not_before: Duration,
     pub(super) last_error: Option<Error>,
 }
@@ -105,6 +110,7 @@ impl Partition {
             left: None,
             spent: None,
             failures: 0,
+            awaited: 0,
             not_before: Duration::ZERO,
             last_error: None,
         }
@@ -133,15 +139,36 @@ impl Partition {
         Some((sending.number, bytes.bytes().clone()))
     }
 
-    /// An attempt failed: pause before the next, at least as long as the server asked for.
+    /// An attempt failed: pause before the next, at least as long as the server asked for. What
+    /// was sent with it fails too, and is the same attempt.
     pub(super) fn failed(&mut self, now: Duration, at_least: Duration, error: Error) {
+        self.last_error = Some(error);
+        if now < self.not_before {
+            self.not_before = self.not_before.max(now + at_least);
+            return;
+        }
         self.failures += 1;
         self.not_before = now + backoff::pause(self.failures, at_least);
-        self.last_error = Some(error);
+    }
+
+    /// It is about to be ready, where it was sent to or elsewhere: for a while, pauses are as short
+    /// as the server asks for.
+    pub(super) fn awaits(&mut self, now: Duration, pause: Duration, error: Error) {
+        if self.awaited >= AWAITED_ATTEMPTS {
+            self.failed(now, pause, error);
+        } else if now >= self.not_before {
+            self.awaited += 1;
+            self.not_before = now + backoff::spread(pause);
+            self.last_error = Some(error);
+        }
     }
 
     /// The server named the leader: the first redirects are followed at once.
     pub(super) fn redirected(&mut self, now: Duration, leader: NodeId, error: Error) {
+        if self.leader == Some(leader) {
+            // What was sent with the first that was redirected.
+            return;
+        }
         if self.failures < 2 {
             self.failures += 1;
             self.last_error = Some(error);
@@ -159,6 +186,7 @@ impl Partition {
     pub(super) fn succeeded(&mut self) {
         self.left = None;
         self.failures = 0;
+        self.awaited = 0;
         self.not_before = Duration::ZERO;
     }
 
