@@ -1,8 +1,8 @@
 //! What producers feel while a cluster changes under them, and how fast replicas catch up.
 //!
-//! `QUIPU_BIN=target/release/quipu cargo run --release -p quipu-benches --bin upheaval -- 1024 4000`
+//! `QUIPU_BIN=target/release/quipu cargo run --release -p quipu-benches --bin upheaval -- 1024 4000 2048`
 //!
-//! The words are MiB of history and records a second. Records are offered at a fixed pace, whether
+//! The words are MiB of history, records a second, and MiB that a node is behind when it comes back. Records are offered at a fixed pace, whether
 //! the cluster keeps up or not, and each is timed from when it was due until it is acknowledged. A
 //! line of JSON per phase: calm, replicas to a new node, partitions to other shards, a node that
 //! comes back behind.
@@ -54,7 +54,7 @@ struct Bench {
 async fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let mut number = |default: u64| words.next().map_or(Ok(default), |word| word.parse());
-    let (mib, pace) = (number(1024)?, number(4000)?);
+    let (mib, pace, behind_mib) = (number(1024)?, number(4000)?, number(1024)?);
     ensure!(pace >= 200, "at least 200 records a second");
     let cluster = Cluster::start().await?;
     let client = cluster.client().await?;
@@ -69,7 +69,7 @@ async fn main() -> Result<()> {
     bench.end("calm", begun, 0.0)?;
     bench.replicas_move().await?;
     bench.partitions_move().await?;
-    bench.one_comes_back(mib).await?;
+    bench.one_comes_back(behind_mib).await?;
     ensure!(!load.is_finished(), "the load has ended: {:?}", load.await);
     load.abort();
     Ok(())
@@ -98,7 +98,7 @@ impl Bench {
         ensure!(!times.is_empty(), "{phase}: nothing was acknowledged");
         let at = |share: usize| times[(times.len() * share).div_ceil(1000).max(1) - 1].0;
         let worst_at = times[times.len() - 1].1.saturating_duration_since(begun);
-        let calm_p99 = *self.calm_p99.get_or_insert(at(990));
+        let calm_p99 = *self.calm_p99.get_or_insert_with(|| at(990));
         let round = |value: f64| (value * 10.0).round() / 10.0;
         note(&json!({
             "phase": phase, "seconds": round(seconds), "records": times.len(),

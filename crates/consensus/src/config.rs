@@ -39,7 +39,8 @@ pub struct Config {
     /// Bytes it leaves at most, whatever `entries_kept` says; never fewer than 256 entries.
     /// Default 64 MiB.
     pub bytes_kept: u64,
-    /// Bytes of snapshots a node sends in a second, all transfers together. Default 100 MiB.
+    /// Bytes that copies for other nodes may take in a second, all together: snapshots, partitions
+    /// that move, the log for replicas without a vote. Default 100 MiB.
     pub catch_up_rate: u64,
 }
 

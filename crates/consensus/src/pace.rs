@@ -83,6 +83,14 @@ impl Pace {
         }
     }
 
+    /// Takes note of bytes that have gone; says after how long more may go.
+    pub(crate) fn owe(&self, clock: &Clock, bytes: usize) -> Duration {
+        let now = clock.monotonic();
+        let mut state = self.state();
+        state.book(now, bytes);
+        state.next.saturating_sub(now)
+    }
+
     /// As [`Self::admit`], unless the wait would be longer than `wait_max`: then false, at once.
     pub(crate) async fn admit_within(
         &self,

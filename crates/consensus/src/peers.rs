@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "sim")]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use quipu_runtime::{Clock, OnExit, TaskGroup};
-use quipu_types::{ClusterId, NodeId, ShardId, Term};
+use quipu_types::{ClusterId, NodeId, ReplicaId, ShardId, Term};
 use tokio::sync::Notify;
 
 use crate::carrier::{Carrier, Connector, Tcp};
@@ -42,8 +42,10 @@ pub(crate) struct Peers {
     /// A beat is due before its time.
     beat: Notify,
     traffic: TrafficMetrics,
-    /// What snapshots go at.
+    /// What snapshots go at, and the log to replicas that do not vote yet.
     pub(crate) pace: Pace,
+    /// Replicas without a vote.
+    newcomers: Mutex<BTreeSet<(ShardId, ReplicaId)>>,
     /// A [`DiskRoom`].
     disk_room: AtomicU8,
     #[cfg(feature = "sim")]
@@ -73,6 +75,7 @@ impl Peers {
             beat: Notify::new(),
             traffic: TrafficMetrics::new(),
             pace,
+            newcomers: Mutex::default(),
             disk_room: AtomicU8::new(DiskRoom::Enough as u8),
             #[cfg(feature = "sim")]
             restores_leaders: AtomicBool::new(false),
@@ -97,6 +100,21 @@ impl Peers {
     #[cfg(feature = "sim")]
     pub(crate) fn restore_leaders(&self) {
         self.restores_leaders.store(true, Ordering::Relaxed);
+    }
+
+    /// Who follows a shard without a vote: what it lacks makes way for appends.
+    pub(crate) fn set_newcomers(&self, shard: ShardId, replicas: impl Iterator<Item = ReplicaId>) {
+        let mut newcomers = self.newcomers();
+        newcomers.retain(|(of, _)| *of != shard);
+        newcomers.extend(replicas.map(|replica| (shard, replica)));
+    }
+
+    pub(crate) fn is_newcomer(&self, shard: ShardId, replica: ReplicaId) -> bool {
+        self.newcomers().contains(&(shard, replica))
+    }
+
+    fn newcomers(&self) -> MutexGuard<'_, BTreeSet<(ShardId, ReplicaId)>> {
+        self.newcomers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How much room this node's disk has.

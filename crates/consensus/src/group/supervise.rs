@@ -140,7 +140,10 @@ fn publish(group: &Group, metrics: &RaftMetrics<TypeConfig>, peers: &Arc<Peers>)
 /// Members hear each other, not only their leader: to judge who is dead.
 fn keep_connected(group: &Group, now: &GroupStatus, peers: &Arc<Peers>) {
     if now.members_since != group.inner.status.borrow().members_since {
-        group.members().iter().for_each(|member| drop(peers.keep(member.node)));
+        let members = group.members();
+        members.iter().for_each(|member| drop(peers.keep(member.node)));
+        let newcomers = members.iter().filter(|member| !member.is_voter);
+        peers.set_newcomers(group.shard(), newcomers.map(|member| member.replica));
     }
 }
 

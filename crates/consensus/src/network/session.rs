@@ -14,13 +14,14 @@ use futures::Stream;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use quipu_proto::peer as proto;
 use quipu_proto::peer::message::Body;
-use quipu_types::limits;
+use quipu_types::{ReplicaId, ShardId, limits};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::acked::Acked;
 use super::{Client, Failure, unreachable};
 use crate::link::{Disconnected, Link};
+use crate::peers::Peers;
 use crate::type_config::TypeConfig;
 use crate::wire;
 
@@ -32,6 +33,7 @@ pub(super) struct Session<S> {
     /// None once it has ended.
     input: Option<S>,
     link: Arc<Link>,
+    peers: Arc<Peers>,
     target: proto::Target,
     acked: Arc<Mutex<Acked>>,
     is_urgent: bool,
@@ -40,6 +42,8 @@ pub(super) struct Session<S> {
     answers: mpsc::Receiver<proto::Appended>,
     under_way: VecDeque<UnderWay>,
     under_way_bytes: usize,
+    /// Until more may go to a replica that does not vote yet.
+    pause: Option<Pin<Box<Sleep>>>,
     patience: Duration,
     timer: Pin<Box<Sleep>>,
     is_over: bool,
@@ -71,6 +75,7 @@ impl<S> Session<S> {
         Ok(Self {
             input: Some(input),
             link,
+            peers: Arc::clone(&client.peers),
             target: client.target,
             acked: Arc::clone(&client.acked),
             is_urgent: client.is_urgent,
@@ -79,6 +84,7 @@ impl<S> Session<S> {
             answers,
             under_way: VecDeque::new(),
             under_way_bytes: 0,
+            pause: None,
             patience,
             timer: Box::pin(tokio::time::sleep(patience)),
             is_over: false,
@@ -97,8 +103,19 @@ impl<S> Session<S> {
         let overdue_at = Instant::now() + self.patience;
         self.under_way.push_back(UnderWay { number: self.sent, bytes, overdue_at });
         self.under_way_bytes += bytes;
+        self.pause = self.pause_after(bytes).map(|pause| Box::pin(tokio::time::sleep(pause)));
         let body = Body::Append(append);
         if self.is_urgent { self.link.send_urgent(body) } else { self.link.send(body) }
+    }
+
+    /// Nobody waits for a replica that does not vote: it makes way for appends.
+    fn pause_after(&self, bytes: usize) -> Option<Duration> {
+        let (shard, replica) = (ShardId::new(self.target.shard), self.target.replica);
+        if bytes == 0 || !self.peers.is_newcomer(shard, ReplicaId::new(replica)) {
+            return None;
+        }
+        let pause = self.peers.pace.owe(self.peers.clock(), bytes);
+        (!pause.is_zero()).then_some(pause)
     }
 
     fn settle(
@@ -162,6 +179,12 @@ where
             }
             if !this.has_room() {
                 break;
+            }
+            if let Some(pause) = this.pause.as_mut() {
+                if pause.as_mut().poll(cx).is_pending() {
+                    break;
+                }
+                this.pause = None;
             }
             let Some(input) = this.input.as_mut() else { break };
             match Pin::new(input).poll_next(cx) {

@@ -214,7 +214,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "limits.catch-up-rate",
         kind: Kind::Bytes { min: 64 << 10, max: 64 * GIB },
         default: Some("100MiB"),
-        doc: "Bytes a node sends in a second, at most, to replicas that are far behind or new, all together. Live traffic is not counted.",
+        doc: "Bytes a node sends in a second, at most, to replicas that are far behind or new, all together; fewer while appends suffer from it. What voters follow through the log is not counted.",
     },
     Setting {
         key: "log.format",
