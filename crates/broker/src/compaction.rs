@@ -13,19 +13,16 @@ use quipu_types::{Offset, TimestampMs};
 
 use crate::Broker;
 use crate::metrics::DeletionReason;
-use crate::retention::SteadyClock;
+use crate::retention::Passes;
 
 /// Keys in memory at once: some 50 MiB, for one partition of a node at a time.
 pub(crate) const KEYS_MAX: usize = 1 << 20;
 
 /// Looks after one shard until cancelled.
 pub(crate) async fn run(broker: Broker, shard: Shard, interval: Duration) {
-    let mut clock = SteadyClock::default();
-    // What is so now is believed: a jump before the first pass is one already.
-    clock.now(broker.clock());
+    let mut passes = Passes::from_now(broker.clock(), interval);
     loop {
-        tokio::time::sleep(interval).await;
-        let now = clock.now(broker.clock());
+        let now = passes.next().await;
         pass(&broker, &shard, now).await;
     }
 }

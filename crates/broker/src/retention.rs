@@ -17,7 +17,7 @@ use quipu_types::{PartitionId, TimestampMs};
 
 use crate::metrics::DeletionReason;
 use crate::{Broker, reconcile};
-pub(crate) use steady_clock::SteadyClock;
+pub(crate) use steady_clock::Passes;
 
 /// Segments of a partition that go by age in one pass: more than any partition fills meanwhile, and
 /// few enough that somebody sees a clock that is wrong since the start before everything is gone.
@@ -25,12 +25,9 @@ const AGED_SEGMENTS_MAX: usize = 16;
 
 /// Looks after one shard until cancelled.
 pub(crate) async fn run(broker: Broker, shard: Shard, interval: Duration) {
-    let mut clock = SteadyClock::default();
-    // What is so now is believed: a jump before the first pass is one already.
-    clock.now(broker.clock());
+    let mut passes = Passes::from_now(broker.clock(), interval);
     loop {
-        tokio::time::sleep(interval).await;
-        let now = clock.now(broker.clock());
+        let now = passes.next().await;
         if shard.is_ready_leader() {
             pass(&broker, &shard, now).await;
         }

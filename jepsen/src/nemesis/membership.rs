@@ -16,6 +16,10 @@ const REST: Duration = Duration::from_secs(120);
 /// How long leaderships may take to leave, among other faults.
 const LEAVE_WAIT: Duration = Duration::from_secs(10);
 
+/// A partition is called back so soon, at most: one that holds little has moved by then. Unit:
+/// milliseconds.
+const BACK_MS: u64 = 300;
+
 async fn admin(world: &World<'_>) -> Result<Admin> {
     Ok(connect(&world.cluster.url()).await?.admin())
 }
@@ -98,11 +102,10 @@ impl Fault for MoveShard {
     }
 }
 
-/// A partition goes to another shard, by chance; every third time it is called back.
-#[derive(Debug, Default)]
-pub(super) struct MovePartition {
-    called_back: Option<(String, u32)>,
-}
+/// A partition goes to another shard, by chance; every third time it is to go back soon after: that
+/// calls the move off, or is the next one when it has arrived.
+#[derive(Debug)]
+pub(super) struct MovePartition;
 
 impl Fault for MovePartition {
     fn start<'a>(&'a mut self, world: &'a mut World<'_>) -> BoxFuture<'a, Result<Hit>> {
@@ -124,36 +127,26 @@ impl Fault for MovePartition {
             let shards: Vec<_> = cluster.shards.iter().filter(fits).collect();
             ensure!(!shards.is_empty(), "no other shard has as many replicas");
             let to = shards[draw(world, shards.len())?].shard;
-            let wanted = [(partition.index, ShardId::new(to))].into();
-            admin.move_partitions(&topic.name, &wanted).await?;
+            let (name, index, from) = (&topic.name, partition.index, partition.shard);
+            let wanted = |shard: u32| [(index, ShardId::new(shard))].into();
+            admin.move_partitions(name, &wanted(to)).await?;
+            let mut words = format!("partition {index} of {name} moves from shard {from} to {to}");
             if draw(world, 3)? == 0 {
-                self.called_back = Some((topic.name.clone(), partition.index));
+                let pause = Duration::from_millis(world.rng.below(BACK_MS));
+                tokio::time::sleep(pause).await;
+                words += &match admin.move_partitions(name, &wanted(from)).await {
+                    Ok(_) => format!(", and back {pause:?} later"),
+                    Err(error) => format!(", and perhaps back {pause:?} later: {error:#}"),
+                };
             }
             let nodes = [partition.leader].into_iter().flatten().collect::<Vec<u64>>();
-            let (name, index, from) = (&topic.name, partition.index, partition.shard);
-            let words = format!("partition {index} of {name} moves from shard {from} to {to}");
             Ok(Hit::hindered(&nodes, true, words))
         }
         .boxed()
     }
 
-    fn heal<'a>(&'a mut self, world: &'a mut World<'_>) -> BoxFuture<'a, Result<()>> {
-        async move {
-            let Some((name, index)) = self.called_back.take() else { return Ok(()) };
-            let told = async {
-                let admin = admin(world).await?;
-                let topic = admin.describe_topic(&name).await?;
-                let mut partitions = topic.partitions.into_iter();
-                let found = partitions.find(|it| it.index == index).context("it was there")?;
-                let home = [(index, ShardId::new(found.shard))].into();
-                anyhow::Ok(admin.move_partitions(&name, &home).await.map(drop)?)
-            };
-            if let Err(error) = told.await {
-                crate::say::say(&format!("partition {index} of {name} moves on: {error:#}"));
-            }
-            Ok(())
-        }
-        .boxed()
+    fn heal<'a>(&'a mut self, _world: &'a mut World<'_>) -> BoxFuture<'a, Result<()>> {
+        std::future::ready(Ok(())).boxed()
     }
 }
 

@@ -78,7 +78,8 @@ impl Rot {
 impl Target {
     fn draw(self, node: u64, world: &mut World<'_>) -> Result<Damage> {
         let mut found = files(&world.cluster.node(node)?.data())?;
-        found.retain(|path| self.is(path));
+        // What was put aside when the node was rebuilt is read by nobody.
+        found.retain(|path| self.is(path) && !is_below(path, "quarantine"));
         while !found.is_empty() {
             let place = usize::try_from(world.rng.below(u64::try_from(found.len())?))?;
             if let Some(damage) = Damage::draw(&found.swap_remove(place), &mut world.rng)? {
@@ -94,9 +95,7 @@ impl Target {
         };
         match self {
             Self::Journal => ends(&["journal"]),
-            Self::Segment => {
-                ends(&["log"]) && path.components().any(|it| it.as_os_str() == "partitions")
-            }
+            Self::Segment => ends(&["log"]) && is_below(path, "partitions"),
             Self::Index => ends(&["index", "timeindex"]),
             Self::Table => ends(&["sst"]),
         }
@@ -167,6 +166,10 @@ async fn probe(node: u64, world: &World<'_>) -> Result<Vec<String>> {
         }
     }
     Ok(told)
+}
+
+fn is_below(path: &Path, folder: &str) -> bool {
+    path.components().any(|it| it.as_os_str() == folder)
 }
 
 /// All files below a directory, in order of their names.

@@ -10,9 +10,34 @@ const STRAY_MAX: Duration = Duration::from_secs(60);
 /// A wall clock that strayed is believed after so long: whoever set it has meant it.
 const BELIEVED_AFTER: Duration = Duration::from_secs(3_600);
 
+/// Passes at an interval, each with the time that is believed then.
+#[derive(Debug)]
+pub(crate) struct Passes {
+    clock: Clock,
+    interval: Duration,
+    steady: SteadyClock,
+}
+
+impl Passes {
+    /// The time is believed that is now: a jump before the first pass is one already.
+    pub(crate) fn from_now(clock: &Clock, interval: Duration) -> Self {
+        let mut steady = SteadyClock::default();
+        steady.now(clock);
+        Self { clock: clock.clone(), interval, steady }
+    }
+
+    /// Waits for the next pass.
+    ///
+    /// Dropping the future begins the wait anew.
+    pub(crate) async fn next(&mut self) -> TimestampMs {
+        tokio::time::sleep(self.interval).await;
+        self.steady.now(&self.clock)
+    }
+}
+
 /// Goes on with the monotonic clock while the wall clock is somewhere else.
 #[derive(Debug, Default)]
-pub(crate) struct SteadyClock {
+struct SteadyClock {
     /// A monotonic moment and the wall time that was believed at it.
     anchor: Option<(Duration, i64)>,
     strayed_since: Option<Duration>,
@@ -20,7 +45,7 @@ pub(crate) struct SteadyClock {
 
 impl SteadyClock {
     /// The time that is believed. The first one ever is.
-    pub(crate) fn now(&mut self, clock: &Clock) -> TimestampMs {
+    fn now(&mut self, clock: &Clock) -> TimestampMs {
         self.believe(clock.monotonic(), clock.wall_ms())
     }
 
@@ -73,6 +98,18 @@ mod tests {
             assert_eq!(at(&mut clock, 3_600, 4_600_000 + jump), 4_600_000);
             assert_eq!(at(&mut clock, 3_630, 4_630_000 + jump), 4_630_000 + jump);
             assert_eq!(at(&mut clock, 3_660, 4_660_000 + jump), 4_660_000 + jump);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_jump_before_the_first_pass_is_not_believed() {
+        for jump in [YEAR_MS, -YEAR_MS] {
+            let clock = Clock::fixed(1_000_000);
+            let mut passes = Passes::from_now(&clock, Duration::from_secs(30));
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            clock.set_wall_ms(1_010_000 + jump);
+            assert_eq!(passes.next().await.get(), 1_040_000);
+            assert_eq!(passes.next().await.get(), 1_070_000);
         }
     }
 

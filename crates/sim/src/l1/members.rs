@@ -108,10 +108,11 @@ fn read(from: &mut &[u8]) -> Option<Members> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn members(voters: &[&[u64]], learners: &[u64]) -> Members {
+    /// Each replica on the node of its number.
+    pub(in crate::l1) fn members(voters: &[&[u64]], learners: &[u64]) -> Members {
         let sets = voters.iter().map(|set| set.iter().copied().map(ReplicaId::new).collect());
         let all = voters.iter().copied().flatten().chain(learners);
         let places = all.map(|id| (ReplicaId::new(*id), NodeId::new(*id)));

@@ -103,6 +103,17 @@ impl Replicas {
         Ok(())
     }
 
+    /// A replica was chosen to lead, and the log goes on with what it wrote.
+    pub(crate) fn check_leader(
+        &self,
+        shard: ShardId,
+        leader: ReplicaId,
+        id: EntryId,
+    ) -> Result<(), String> {
+        let checked = self.lock().get(&shard).map_or(Ok(()), |lives| lives.check_leader(leader));
+        checked.map_err(|what| format!("shard {shard} at {id}: {what}"))
+    }
+
     /// A replica begins on a node, or goes on there.
     pub(crate) fn opens(
         &self,
@@ -224,6 +235,20 @@ impl Lives {
         Ok(())
     }
 
+    /// Whoever leads had a vote once. It need not have one by the last members in the log: one of
+    /// whose removal the others do not know for sure may lead to end that change, and counts for
+    /// nothing while it does (Raft §4.2.2). That the others chose it shows that it lacks nothing.
+    fn check_leader(&self, leader: ReplicaId) -> Result<(), String> {
+        let members = &self.members;
+        if self.evicted.contains(&leader) {
+            return Err(format!("{leader} leads, and its data is gone: {members:?}"));
+        }
+        if members.is_some() && !self.voters.contains(&leader) {
+            return Err(format!("{leader} leads, and never had a vote: {members:?}"));
+        }
+        Ok(())
+    }
+
     /// Says whether it begins there.
     fn opens(&mut self, replica: ReplicaId, node: NodeId) -> Result<bool, String> {
         self.lives_on(replica, node)?;
@@ -237,5 +262,60 @@ impl Lives {
                 Err(format!("{replica} opens on node {node}, which has {resident}'s data"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quipu_types::{LogIndex, Term};
+
+    use super::super::members::tests::members;
+    use crate::trace::Trace;
+    use super::*;
+
+    const SHARD: ShardId = ShardId::new(1);
+    const FOURTH: ReplicaId = ReplicaId::new(4);
+
+    fn at(index: u64) -> EntryId {
+        EntryId { term: Term::new(1), index: LogIndex::new(index) }
+    }
+
+    /// Three replicas that vote, and a fourth that follows and has all entries.
+    fn four() -> Replicas {
+        let replicas = Replicas::new(Scene::new(Trace::silent(), None));
+        let three = members(&[&[1, 2, 3]], &[]);
+        let followed = members(&[&[1, 2, 3]], &[4]);
+        replicas.changed(SHARD, at(0), None, &three).unwrap();
+        replicas.changed(SHARD, at(1), Some(&three), &followed).unwrap();
+        replicas.opens(SHARD, FOURTH, NodeId::new(4)).unwrap();
+        replicas.reached(SHARD, FOURTH, 2);
+        replicas
+    }
+
+    #[tokio::test]
+    async fn who_was_never_given_a_vote_may_not_lead() {
+        let replicas = four();
+        assert_eq!(replicas.check_leader(SHARD, ReplicaId::new(1), at(2)), Ok(()));
+        let refused = replicas.check_leader(SHARD, FOURTH, at(2)).unwrap_err();
+        assert!(refused.contains("never had a vote"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn who_lost_its_vote_may_lead_until_its_data_is_gone() {
+        let replicas = four();
+        let steps = [
+            members(&[&[1, 2, 3]], &[4]),
+            members(&[&[1, 2, 3], &[1, 2, 3, 4]], &[]),
+            members(&[&[1, 2, 3, 4]], &[]),
+            members(&[&[1, 2, 3, 4], &[1, 2, 3]], &[]),
+            members(&[&[1, 2, 3]], &[]),
+        ];
+        for (index, step) in (2..).zip(steps.windows(2)) {
+            replicas.changed(SHARD, at(index), Some(&step[0]), &step[1]).unwrap();
+        }
+        assert_eq!(replicas.check_leader(SHARD, FOURTH, at(6)), Ok(()));
+        replicas.evicts(SHARD, NodeId::new(4), None).unwrap();
+        let refused = replicas.check_leader(SHARD, FOURTH, at(7)).unwrap_err();
+        assert!(refused.contains("data is gone"), "{refused}");
     }
 }

@@ -58,7 +58,7 @@ impl Kind {
             Self::Swapped => Box::new(swapped::Swapped::default()),
             Self::Drain => Box::new(membership::Drain::default()),
             Self::MoveShard => Box::new(membership::MoveShard),
-            Self::MovePartition => Box::new(membership::MovePartition::default()),
+            Self::MovePartition => Box::new(membership::MovePartition),
             Self::PartKill => Box::new(part_kill::PartKill::default()),
         }
     }
