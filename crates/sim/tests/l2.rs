@@ -7,7 +7,7 @@ use quipu_sim::l2::{Event, Plant, run_seeds};
 
 /// CI runs more with the program.
 const SEEDS: u64 = 40;
-/// A planted fault must show within so many; each does within ten.
+/// A planted fault must show within so many; each does within forty.
 const SEEDS_TO_FIND: u64 = 200;
 /// Seeds that are run twice.
 const SEEDS_TWICE: u64 = 4;

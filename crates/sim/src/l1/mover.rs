@@ -214,13 +214,13 @@ async fn wait(is_so: impl Fn() -> bool) {
 }
 
 /// Nothing passes between two nodes while it is there.
-struct Cut {
+pub(crate) struct Cut {
     net: Net,
     ends: [(NodeId, NodeId); 2],
 }
 
 impl Cut {
-    fn between(ground: &Ground, one: NodeId, other: NodeId) -> Self {
+    pub(crate) fn between(ground: &Ground, one: NodeId, other: NodeId) -> Self {
         let event = format_args!("nothing passes between {one} and {other}");
         ground.scene.count(Event::Partitioned, event);
         let ends = [(one, other), (other, one)];

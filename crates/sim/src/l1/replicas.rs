@@ -270,8 +270,8 @@ mod tests {
     use quipu_types::{LogIndex, Term};
 
     use super::super::members::tests::members;
-    use crate::trace::Trace;
     use super::*;
+    use crate::trace::Trace;
 
     const SHARD: ShardId = ShardId::new(1);
     const FOURTH: ReplicaId = ReplicaId::new(4);

@@ -8,6 +8,7 @@ use quipu_types::{NodeId, PartitionId};
 use tokio_util::sync::CancellationToken;
 
 use super::call::{NoAnswer, Way};
+use super::plan::GroupPlan;
 use super::stream::Refused;
 use crate::commands::pick;
 
@@ -64,13 +65,18 @@ impl Onlooker {
     async fn look(&mut self) {
         let groups = &self.way.floor.plan.groups;
         let group = &groups[usize::try_from(self.rng.below(groups.len() as u64)).expect("few")];
-        let (name, partitions) = (group.name, self.way.floor.partitions(&group.topics));
         let node = pick(&mut self.rng, &self.way.nodes());
-        // No answer and a refusal are as good as any: wrong is only what is wrong.
-        let Ok(Ok(found)) = look(&self.way, node, name, &partitions).await else { return };
-        for (id, known, position) in found {
-            let is_right = self.way.floor.books().begins(name, id, (known, position));
-            self.way.ground.scene.expect(is_right);
-        }
+        check(&self.way, node, group).await;
+    }
+}
+
+/// Asks a node where a group is, and takes nothing wrong for an answer.
+pub(super) async fn check(way: &Way, node: NodeId, group: &GroupPlan) {
+    let (name, partitions) = (group.name, way.floor.partitions(&group.topics));
+    // No answer and a refusal are as good as any: wrong is only what is wrong.
+    let Ok(Ok(found)) = look(way, node, name, &partitions).await else { return };
+    for (id, known, position) in found {
+        let is_right = way.floor.books().begins(name, id, (known, position));
+        way.ground.scene.expect(is_right);
     }
 }

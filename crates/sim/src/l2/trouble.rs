@@ -6,20 +6,28 @@ use quipu_broker::delete_records::DeleteRecordsTarget;
 use quipu_partition::retention::Limits;
 use quipu_runtime::{Deadline, Rng};
 use quipu_shard::PartitionControl;
-use quipu_types::{NodeId, Offset, PartitionId, TimestampMs};
+use quipu_types::{NodeId, Offset, PartitionId, ShardId, TimestampMs};
 use tokio_util::sync::CancellationToken;
 
 use super::call::Way;
+use super::onlooker;
 use super::plant::Plant;
 use crate::commands::pick;
 use crate::l1::census::Event;
 use crate::l1::client::is_ready;
 use crate::l1::ground::replica_on;
+use crate::l1::mover::Cut;
+use crate::l1::process::Hosted;
 
 /// By how much a clock jumps. Unit: milliseconds.
 const JUMPS_MS: [i64; 4] = [600_000, -600_000, 365 * 86_400_000, -365 * 86_400_000];
 /// How long it is wrong, at most. Unit: milliseconds.
 const WRONG_MS: u64 = 9_000;
+/// How long a leader is cut off that another replaces meanwhile, at least, and how much longer at
+/// most: clients have given it up by then, and some have gone on with the other. Unit: milliseconds.
+const DEPOSED_MS: (u64, u64) = (6_000, 6_000);
+/// How often somebody looks whether it answers with what is old by then.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What makes it.
 pub(super) struct Trouble {
@@ -37,9 +45,10 @@ impl Trouble {
             if self.stop.run_until_cancelled(pause).await.is_none() {
                 return;
             }
-            match self.rng.below(10) {
+            match self.rng.below(11) {
                 0..4 => self.delete().await,
                 4..7 => self.jump(),
+                7 => self.depose(),
                 _ => self.hand_over().await,
             }
         }
@@ -127,13 +136,44 @@ impl Trouble {
         }
     }
 
-    /// Leadership of a shard moves.
-    async fn hand_over(&mut self) {
+    /// Some shard, and who leads it.
+    fn any_leader(&mut self) -> Option<(ShardId, Hosted)> {
         let shards: Vec<_> = self.way.ground.shards().collect();
         let shard = pick(&mut self.rng, &shards);
+        let mut hosted = self.way.hosts.iter().filter_map(|host| host.hosted(shard));
+        Some((shard, hosted.find(is_ready)?))
+    }
+
+    /// A leader is cut off from all other nodes, and not from clients: another takes its place,
+    /// and it hears of that later than they do. It must not say what is old by then.
+    fn depose(&mut self) {
+        let Some((shard, leader)) = self.any_leader() else { return };
+        let own = leader.replica.life.node();
+        let ground = &self.way.ground;
+        ground.scene.note(format_args!("node {own} leads shard {shard}, and hears nobody"));
+        let others = ground.nodes().filter(|node| *node != own);
+        let cuts: Vec<Cut> = others.map(|other| Cut::between(ground, own, other)).collect();
+        let (least, more) = DEPOSED_MS;
+        let lasts = Duration::from_millis(least + self.rng.below(more));
+        let (way, stop) = (self.way.clone(), self.stop.clone());
+        let looking = async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                for group in &way.floor.plan.groups {
+                    onlooker::check(&way, own, group).await;
+                }
+            }
+        };
+        ground.spawn("deposed", async move {
+            stop.run_until_cancelled(tokio::time::timeout(lasts, looking)).await;
+            drop(cuts);
+        });
+    }
+
+    /// Leadership of a shard moves.
+    async fn hand_over(&mut self) {
         let to = self.way.any_node(&mut self.rng);
-        let hosts = self.way.hosts.iter().filter_map(|host| host.hosted(shard));
-        let Some(leader) = hosts.into_iter().find(is_ready) else { return };
+        let Some((shard, leader)) = self.any_leader() else { return };
         let life = leader.replica.life.clone();
         if life.node() == to {
             return;
