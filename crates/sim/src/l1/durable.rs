@@ -99,8 +99,10 @@ impl Durable {
     }
 }
 
-/// Term and replica of a stored vote: `consensus::vote`.
-fn ballot(vote: Option<&Bytes>) -> Option<(u64, u64, u8)> {
+/// A stored vote, `consensus::vote`, as votes follow each other: who asked for votes in a term may
+/// follow another that won them there.
+fn ballot(vote: Option<&Bytes>) -> Option<(u64, u8, u64)> {
     let mut fields = vote?.slice(1..);
-    Some((fields.get_u64_le(), fields.get_u64_le(), fields.get_u8()))
+    let (term, replica, is_won) = (fields.get_u64_le(), fields.get_u64_le(), fields.get_u8());
+    Some((term, is_won, replica))
 }
