@@ -99,7 +99,7 @@ impl Broker {
         let place = self.partition_named::<ChecksumError>(topic, index, deadline).await?;
         let Route { partition, shard: id, .. } = place;
         let Some(shard) = self.inner.shards.get(id) else {
-            return Err(ChecksumError::NoReplica { nodes: Self::replica_nodes(&self.image(), id) });
+            return Err(ChecksumError::NoReplica { nodes: self.nodes_to_ask(id)? });
         };
         let handle = shard.partition(partition);
         let handle = handle.ok_or(RouteError::NotReady)?;

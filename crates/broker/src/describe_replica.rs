@@ -95,8 +95,7 @@ impl Broker {
         let Route { partition, shard: id, .. } = place;
         let (shard, group) = (self.inner.shards.get(id), self.inner.consensus.group(id));
         let (Some(shard), Some(group)) = (shard, group) else {
-            let nodes = Self::replica_nodes(&self.image(), id);
-            return Err(DescribeReplicaError::NoReplica { nodes });
+            return Err(DescribeReplicaError::NoReplica { nodes: self.nodes_to_ask(id)? });
         };
         let role = group.status().borrow().role;
         Ok(ReplicaView {

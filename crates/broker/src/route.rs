@@ -127,6 +127,15 @@ impl Broker {
         })
     }
 
+    /// Who can be asked about a shard that is not open here.
+    ///
+    /// # Errors
+    /// `NotReady` when its replica here is to be opened: nobody else can answer for that one.
+    pub(crate) fn nodes_to_ask(&self, shard: ShardId) -> Result<Vec<NodeId>, RouteError> {
+        let nodes = Self::replica_nodes(&self.image(), shard);
+        if nodes.contains(&self.inner.node) { Err(RouteError::NotReady) } else { Ok(nodes) }
+    }
+
     /// The nodes of a shard's replicas, preferred leader first.
     pub(crate) fn replica_nodes(image: &Image, shard: ShardId) -> Vec<NodeId> {
         image

@@ -58,9 +58,13 @@ async fn a_follower_behind_the_purge_point_gets_a_snapshot() {
     let mut expected = vec![Bytes::from_static(b"before")];
     expected.extend(all);
     cluster.agree_on(&expected).await;
-    // It has the state from the snapshot, not from entries: its own journal begins after it.
-    let purged = cluster.group(away).positions().purged;
-    assert!(purged.is_some_and(|id| id.index.get() + 10 >= covered.get()), "{purged:?}");
+    // It has the state from the snapshot, not from entries: its own journal begins after it, a
+    // moment after the state is there.
+    until("its journal begins after the snapshot", || {
+        let purged = cluster.group(away).positions().purged?;
+        (purged.index.get() + 10 >= covered.get()).then_some(())
+    })
+    .await;
     // And keeps it over a restart.
     cluster.kill(away);
     cluster.start_node(away).await;
