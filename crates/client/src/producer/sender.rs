@@ -22,6 +22,7 @@ use crate::link::{LinkEvent, LinkId};
 use crate::tasks::spawn_detached;
 
 mod answer;
+mod attempts;
 mod failing;
 mod identity;
 mod node;
@@ -192,8 +193,8 @@ impl Sender {
         if !partition.queue.has_waiting() {
             return self.take_batch(key, now);
         }
-        if now < partition.not_before {
-            return Step::At(partition.not_before);
+        if now < partition.attempts.not_before {
+            return Step::At(partition.attempts.not_before);
         }
         if partition.queue.needs_identity() && !self.identify(key, now) {
             return Step::Wait;
@@ -268,7 +269,7 @@ impl Sender {
             let error = Error::local(ErrorCode::LeaderUnknown, text);
             partition.failed(now, Duration::ZERO, error);
             self.client.view.want_refresh();
-            return Err(Step::At(partition.not_before));
+            return Err(Step::At(partition.attempts.not_before));
         }
         partition.leader = leader;
         leader.ok_or(Step::Wait)
@@ -341,7 +342,7 @@ impl Sender {
             let known = self.client.view.topic(&partition.buffer.topic.name);
             let leader = known.and_then(|topic| topic.leader(key.1));
             if leader.is_some() && leader != partition.left {
-                partition.not_before = partition.not_before.min(self.inbox.now());
+                partition.attempts.not_before = partition.attempts.not_before.min(self.inbox.now());
                 self.ready.push_back(*key);
             }
         }

@@ -94,7 +94,7 @@ impl Sender {
             return Verdict::Gap(error);
         }
         let is_unknown_topic = error.is_not_found();
-        if is_unknown_topic && partition.failures < UNKNOWN_TOPIC_ATTEMPTS {
+        if is_unknown_topic && partition.attempts.failures < UNKNOWN_TOPIC_ATTEMPTS {
             partition.failed(now, Duration::ZERO, error);
             partition.leave();
             view.want_refresh();

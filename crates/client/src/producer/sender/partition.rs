@@ -14,11 +14,9 @@ use super::super::builder::Config;
 use super::super::delivery::{Settle, Stored};
 use super::super::inbox::Inbox;
 use super::super::queue::{Outcome, Queue, Settled};
+use super::attempts::Attempts;
+use crate::Error;
 use crate::link::LinkId;
-use crate::{Error, backoff};
-
-/// So often a partition that is about to be ready is asked again without longer pauses.
-const AWAITED_ATTEMPTS: u32 = 50;
 
 /// A batch on its way.
 #[derive(Debug)]
@@ -93,11 +91,7 @@ pub(super) struct Partition {
     pub(super) left: Option<NodeId>,
     /// The producer id and epoch used last.
     pub(super) spent: Option<(ProducerId, ProducerEpoch)>,
-    /// Attempts that failed since the last success.
-    pub(super) failures: u32,
-    /// Attempts that came before it was ready, since the last success.
-    awaited: u32,
-    pub(super) not_before: Duration,
+    pub(super) attempts: Attempts,
     pub(super) last_error: Option<Error>,
 }
 
@@ -109,9 +103,7 @@ impl Partition {
             leader: None,
             left: None,
             spent: None,
-            failures: 0,
-            awaited: 0,
-            not_before: Duration::ZERO,
+            attempts: Attempts::default(),
             last_error: None,
         }
     }
@@ -139,43 +131,26 @@ impl Partition {
         Some((sending.number, bytes.bytes().clone()))
     }
 
-    /// An attempt failed: pause before the next, at least as long as the server asked for. What
-    /// was sent with it fails too, and is the same attempt.
+    /// An attempt failed: see [`Attempts::failed`].
     pub(super) fn failed(&mut self, now: Duration, at_least: Duration, error: Error) {
+        self.attempts.failed(now, at_least);
         self.last_error = Some(error);
-        if now < self.not_before {
-            self.not_before = self.not_before.max(now + at_least);
-            return;
-        }
-        self.failures += 1;
-        self.not_before = now + backoff::pause(self.failures, at_least);
     }
 
-    /// It is about to be ready, where it was sent to or elsewhere: for a while, pauses are as short
-    /// as the server asks for.
+    /// It is about to be ready: see [`Attempts::awaits`].
     pub(super) fn awaits(&mut self, now: Duration, pause: Duration, error: Error) {
-        if self.awaited >= AWAITED_ATTEMPTS {
-            self.failed(now, pause, error);
-        } else if now >= self.not_before {
-            self.awaited += 1;
-            self.not_before = now + backoff::spread(pause);
-            self.last_error = Some(error);
-        }
+        self.attempts.awaits(now, pause);
+        self.last_error = Some(error);
     }
 
-    /// The server named the leader: the first redirects are followed at once.
+    /// The server named the leader.
     pub(super) fn redirected(&mut self, now: Duration, leader: NodeId, error: Error) {
-        if self.leader == Some(leader) {
-            // What was sent with the first that was redirected.
-            return;
-        }
-        if self.failures < 2 {
-            self.failures += 1;
+        // Else it was sent with the first that was redirected.
+        if self.leader != Some(leader) {
+            self.attempts.follows(now);
             self.last_error = Some(error);
-        } else {
-            self.failed(now, Duration::ZERO, error);
+            self.leader = Some(leader);
         }
-        self.leader = Some(leader);
     }
 
     /// Its leader failed: the next attempt asks the view again.
@@ -185,9 +160,7 @@ impl Partition {
 
     pub(super) fn succeeded(&mut self) {
         self.left = None;
-        self.failures = 0;
-        self.awaited = 0;
-        self.not_before = Duration::ZERO;
+        self.attempts = Attempts::default();
     }
 
     pub(super) fn settle(
