@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use anyhow::{Context, ensure};
-use quipu_client::Client;
+use anyhow::{Context, bail, ensure};
+use quipu_client::{Client, NodeId};
 
 use crate::args::Global;
 use crate::context;
@@ -37,12 +37,23 @@ pub(crate) async fn to(servers: &str) -> anyhow::Result<Client> {
     Ok(Client::builder(servers).service("quipu-cli").connect().await?)
 }
 
-/// Whether the cluster at these addresses calls itself healthy.
+/// Whether the cluster at these addresses calls itself healthy, and each of these nodes knows and
+/// hears all of them.
 ///
 /// # Errors
 /// Its problems, or why it cannot be asked.
-pub(crate) async fn healthy(servers: &str) -> anyhow::Result<()> {
-    let cluster = to(servers).await?.admin().describe_cluster().await?;
-    ensure!(cluster.is_healthy, "{}", cluster.problems.join("; "));
+pub(crate) async fn healthy(servers: &str, nodes: &[u64]) -> anyhow::Result<()> {
+    let client = to(servers).await?;
+    let removed = client.admin().describe_cluster().await?.removed_nodes;
+    let nodes = || nodes.iter().copied().filter(|node| !removed.contains(node));
+    for node in nodes() {
+        let cluster = client.admin().describe_cluster_at(NodeId::new(node)).await?;
+        ensure!(cluster.is_healthy, "{}", cluster.problems.join("; "));
+        let hears =
+            |other: &u64| cluster.nodes.iter().any(|it| it.node_id == *other && it.is_alive);
+        if let Some(other) = nodes().find(|other| !hears(other)) {
+            bail!("node {node} does not hear node {other} yet");
+        }
+    }
     Ok(())
 }

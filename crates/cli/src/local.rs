@@ -89,9 +89,11 @@ fn ensure_same_size(layout: &Layout, nodes: u64, dir: &Path) -> anyhow::Result<(
     ))
 }
 
-/// Waits until the cluster calls itself healthy; fails at once when a process died.
+/// Waits until all nodes are part of a cluster that calls itself healthy; fails at once when a
+/// process died.
 fn wait_ready(layout: &Layout) -> anyhow::Result<()> {
     let begun = now();
+    let nodes: Vec<u64> = layout.nodes.iter().map(|node| node.id).collect();
     let mut last = "no answer yet".to_owned();
     while begun.elapsed() < READY_WAIT {
         for node in &layout.nodes {
@@ -103,7 +105,7 @@ fn wait_ready(layout: &Layout) -> anyhow::Result<()> {
                 node.log_tail()
             );
         }
-        match connect::block_on(connect::healthy(&layout.servers())) {
+        match connect::block_on(connect::healthy(&layout.servers(), &nodes)) {
             Ok(()) => return Ok(()),
             Err(error) => last = format!("{error:#}"),
         }

@@ -1,4 +1,4 @@
-//! `quipu cluster rolling-restart`, on clusters made by `quipu local`.
+//! `quipu local`, and `quipu cluster rolling-restart` on clusters made by it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -156,6 +156,19 @@ async fn every_node_is_restarted_under_load_and_nothing_is_lost() -> Result<()> 
     ensure!(ended.code == Some(0), "{ended:?}");
     let changed: Vec<&u64> = after.keys().filter(|node| after[node] != last[node]).collect();
     ensure!(changed == [&2], "{changed:?}");
+    local.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_added_is_there_once_the_command_says_so() -> Result<()> {
+    let mut local = Local::up("3").await?;
+    let added = local.operator.run(&["local", "add", "--dir", "c"]).await?;
+    local.note_pids().await?;
+    added.good()?;
+    let nodes = local.operator.run(&["node", "list", "-o", "json"]).await?.good()?.json()?;
+    ensure!(nodes.as_array().is_some_and(|nodes| nodes.len() == 4), "{nodes}");
+    let words = ["topic", "create", TOPIC, "--replication", "4"];
+    local.operator.run(&words).await?.good()?;
     local.end().await
 }
 
