@@ -77,7 +77,8 @@ impl Pace {
     /// Waits until `bytes` may go.
     pub(crate) async fn admit(&self, clock: &Clock, bytes: usize) {
         let now = clock.monotonic();
-        let wait = self.state().book(now, bytes).saturating_sub(now);
+        let (starts, _) = self.book(now, bytes);
+        let wait = starts.saturating_sub(now);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -86,9 +87,8 @@ impl Pace {
     /// Takes note of bytes that have gone; says after how long more may go.
     pub(crate) fn owe(&self, clock: &Clock, bytes: usize) -> Duration {
         let now = clock.monotonic();
-        let mut state = self.state();
-        state.book(now, bytes);
-        state.next.saturating_sub(now)
+        let (_, ends) = self.book(now, bytes);
+        ends.saturating_sub(now)
     }
 
     /// As [`Self::admit`], unless the wait would be longer than `wait_max`: then false, at once.
@@ -103,6 +103,14 @@ impl Pace {
         }
         self.admit(clock, bytes).await;
         true
+    }
+
+    /// When these bytes may go, and when what comes next.
+    fn book(&self, now: Duration, bytes: usize) -> (Duration, Duration) {
+        let mut state = self.state();
+        let starts = state.book(now, bytes);
+        self.shown.set(to_f64(state.rate));
+        (starts, state.next)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
