@@ -176,19 +176,31 @@ impl Bench {
                 if !partition.replicas.contains(&ABSENT) {
                     continue;
                 }
-                let (admin, node) = (self.client.admin(), NodeId::new(ABSENT));
-                let it = admin.describe_replica(node, TOPIC, partition.index).await?;
-                let (has, all) = (it.high_watermark, partition.high_watermark);
-                ensure!(has.is_some() && has >= all, "{has:?} of {all:?}");
+                let leader = partition.leader.context("nobody leads")?;
+                // Only the leader knows where its partition ends.
+                let (has, all) = (
+                    self.end_at(partition.index, ABSENT).await?,
+                    self.end_at(partition.index, leader).await?,
+                );
+                ensure!(all.is_some() && has >= all, "{has:?} of {all:?}");
             }
             Ok(())
         })
         .await?;
-        // Its share of what was written, by log or by snapshot.
-        let topic = self.client.admin().describe_topic(TOPIC).await?;
-        let has = topic.partitions.iter().filter(|it| it.replicas.contains(&ABSENT)).count();
-        let share = has as f64 / f64::from(PARTITIONS);
-        self.end("a node that comes back", begun, (mib << 20) as f64 * share)
+        // Its counters began with it.
+        let node = self.cluster.nodes().iter().find(|node| node.id() == ABSENT);
+        let page = metrics::scrape(node.context("the node")?.metrics_address()).await?;
+        let name = r#"quipu_snapshot_bytes_total{direction="in"}"#;
+        let line = page.lines().find_map(|line| line.strip_prefix(name));
+        let moved = line.map_or(Ok(0.0), |value| value.trim().parse())?;
+        self.end("a node that comes back, what snapshots brought", begun, moved)
+    }
+
+    async fn end_at(&self, partition: u32, node: u64) -> Result<Option<u64>> {
+        let admin = self.client.admin();
+        let replica = admin.describe_replica(NodeId::new(node), TOPIC, partition).await?;
+        ensure!(replica.node_id == node, "node {} answers for it", replica.node_id);
+        Ok(replica.high_watermark)
     }
 
     async fn sum(&self, metric: &str, labels: &[&str]) -> Result<f64> {
