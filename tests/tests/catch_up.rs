@@ -36,10 +36,7 @@ async fn leader(client: &Client) -> Result<u64> {
 /// Bytes of snapshots that a node received.
 async fn received(cluster: &Cluster, node: u64) -> Result<f64> {
     let node = cluster.nodes().iter().find(|it| it.id() == node).context("a node")?;
-    let page = metrics::scrape(node.metrics_address()).await?;
-    let name = r#"quipu_snapshot_bytes_total{direction="in"}"#;
-    let line = page.lines().find_map(|line| line.strip_prefix(name));
-    Ok(line.map_or(Ok(0.0), |value| value.trim().parse())?)
+    metrics::of(node, "quipu_snapshot_bytes_total", &["direction=\"in\""]).await
 }
 
 /// What `quipu partition describe` says of the one partition, for scripts.

@@ -189,10 +189,8 @@ impl Bench {
         .await?;
         // Its counters began with it.
         let node = self.cluster.nodes().iter().find(|node| node.id() == ABSENT);
-        let page = metrics::scrape(node.context("the node")?.metrics_address()).await?;
-        let name = r#"quipu_snapshot_bytes_total{direction="in"}"#;
-        let line = page.lines().find_map(|line| line.strip_prefix(name));
-        let moved = line.map_or(Ok(0.0), |value| value.trim().parse())?;
+        let node = node.context("the node")?;
+        let moved = metrics::of(node, "quipu_snapshot_bytes_total", &["direction=\"in\""]).await?;
         self.end("a node that comes back, what snapshots brought", begun, moved)
     }
 

@@ -19,7 +19,6 @@ use crate::freshness::Freshness;
 use crate::host::{self, Duties, Host, Hosting};
 use crate::init_producer::ProducerIds;
 use crate::metrics::BrokerMetrics;
-use crate::storage_guard::StorageGuard;
 
 /// Opens and forgets replicas of shards: the part that knows the journal and the tables.
 pub trait OpenShard: Send + Sync + 'static {
@@ -54,8 +53,6 @@ pub struct BrokerEnv {
     pub shards: Shards,
     /// How shards are opened.
     pub opener: Arc<dyn OpenShard>,
-    /// Told by whoever measures the disk.
-    pub storage: StorageGuard,
     /// Between two looks at what is too old or too much.
     pub retention_interval: Duration,
     /// Time in which everything stored is read once, to find damage; zero: never.
@@ -77,7 +74,6 @@ pub(crate) struct Inner {
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) metadata: Metadata,
     pub(crate) shards: Shards,
-    pub(crate) storage: StorageGuard,
     pub(crate) retention_interval: Duration,
     /// Taken by whoever rewrites segments: one at a time.
     pub(crate) compacting: Semaphore,
@@ -110,7 +106,6 @@ impl Broker {
                 consensus: env.consensus,
                 metadata: env.metadata,
                 shards: env.shards,
-                storage: env.storage,
                 retention_interval: env.retention_interval,
                 compacting: Semaphore::new(1),
                 clock: env.clock,
@@ -148,12 +143,6 @@ impl Broker {
     #[must_use]
     pub fn image(&self) -> Arc<Image> {
         self.inner.metadata.image()
-    }
-
-    /// What refuses writes when the disk is full.
-    #[must_use]
-    pub fn storage_guard(&self) -> &StorageGuard {
-        &self.inner.storage
     }
 
     /// Instruments of requests.

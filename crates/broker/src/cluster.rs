@@ -12,8 +12,8 @@ use quipu_types::{
 use crate::Broker;
 use crate::error::RouteError;
 use crate::nodes::MoveView;
-use crate::storage_guard::Full;
 use crate::topics::LookupError;
+use quipu_consensus::Full;
 
 /// What a client routes by.
 #[derive(Clone, Debug)]
@@ -209,7 +209,7 @@ impl Broker {
             removed: image.removed.keys().copied().collect(),
             level: image.level,
             wall_ms: self.inner.clock.wall_ms(),
-            full: self.inner.storage.full(),
+            full: self.inner.consensus.disk().full(),
         }
     }
 

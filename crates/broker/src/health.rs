@@ -8,7 +8,7 @@ use quipu_types::{NodeId, ShardId};
 
 use crate::Broker;
 use crate::metrics::Census;
-use crate::storage_guard::Full;
+use quipu_consensus::Full;
 
 /// Before the first shards are made.
 const NO_SHARDS: &str = "the cluster has no shards yet: not all of its nodes have registered";
@@ -147,7 +147,7 @@ impl Broker {
             is_registered: image.nodes.contains_key(&own),
             rebuilding: self.inner.metadata.rebuilding(),
             unopened: self.inner.hosting.failures(),
-            full: self.inner.storage.full(),
+            full: self.inner.consensus.disk().full(),
             damages: self.inner.damages.unmended(),
         }
     }

@@ -41,10 +41,10 @@ mod retention;
 mod route;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod storage_guard;
 pub mod topics;
 pub mod transfer;
 
 pub use broker::{Broker, BrokerEnv, OpenShard};
 pub use error::{OperationError, RouteError};
 pub use metrics::describe as describe_metrics;
+pub use quipu_consensus::Full;

@@ -130,7 +130,7 @@ impl Broker {
         acks: Acks,
     ) -> Result<Checked, ProduceError> {
         let route = known.route(entry.topic, entry.partition)?;
-        if let Some(full) = self.inner.storage.full() {
+        if let Err(full) = self.inner.consensus.disk().admit(entry.batch.bytes().len()) {
             // Who asks the wrong node goes to the right one, which may have room.
             self.led_shard(route.shard)?;
             return Err(ProduceError::StorageFull(full));

@@ -14,6 +14,7 @@ use quipu_types::{ClusterId, EntryId, NodeId, ReplicaId, ShardId};
 use crate::call::{CallHandler, Handlers};
 use crate::carrier::Connector;
 use crate::config::Config;
+use crate::disk_space::{DiskRoom, DiskSpace};
 use crate::error::OpenGroupError;
 use crate::group::{Group, Parts, supervise};
 use crate::identity::{AddressBook, HelloPolicy, PeerIdentity};
@@ -23,7 +24,7 @@ use crate::network::Network;
 use crate::peer_service::{self, PeerService};
 use crate::peers::{PeerStatus, Peers};
 use crate::state_machine::StateMachine;
-use crate::status::{DiskRoom, LeaderHint};
+use crate::status::LeaderHint;
 use crate::{failover, metrics};
 
 mod reach;
@@ -182,9 +183,20 @@ impl Consensus {
         self.peers.is_alive(node)
     }
 
-    /// Says how much room this node's disk has, to itself and its peers.
-    pub fn set_disk_room(&self, room: DiskRoom) {
-        self.peers.set_disk_room(room);
+    /// The room on this node's disk.
+    #[must_use]
+    pub fn disk(&self) -> &DiskSpace {
+        self.peers.disk()
+    }
+
+    /// The disk was measured. Returns what to make of it, if that is new: the peers hear of it at
+    /// once.
+    pub fn disk_measured(&self, free: u64, required: u64) -> Option<DiskRoom> {
+        let news = self.disk().measured(free, required);
+        if news.is_some() {
+            self.peers.beat_now();
+        }
+        news
     }
 
     /// Whether a node is short of disk, as it said last.

@@ -57,7 +57,7 @@ fn beat(consensus: &Consensus) -> proto::Beat {
     proto::Beat {
         lost: consensus.peer_table().lost().into_iter().map(NodeId::get).collect(),
         leads: leads.collect(),
-        is_short_of_disk: consensus.peer_table().disk_room() != DiskRoom::Enough,
+        is_short_of_disk: consensus.disk().measured_room() != DiskRoom::Enough,
     }
 }
 

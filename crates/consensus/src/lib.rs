@@ -16,6 +16,7 @@ mod carrier;
 mod config;
 mod consensus;
 mod dial;
+mod disk_space;
 mod entry;
 mod error;
 mod failover;
@@ -47,6 +48,7 @@ pub use call::CallHandler;
 pub use carrier::{Answering, Carrier, Connector};
 pub use config::Config;
 pub use consensus::Consensus;
+pub use disk_space::{DiskRoom, DiskSpace, Full};
 pub use error::{
     CallError, ChangeMembersError, CheckpointError, InitializeError, OpenGroupError, ProposeError,
     ReadIndexError, TransferError,
@@ -59,9 +61,7 @@ pub use state_machine::{
     AppliedState, Payload, PrepareJob, Reply, SnapshotCursor, SnapshotReceiver, SnapshotSource,
     StateMachine, StateMachineError,
 };
-pub use status::{
-    DiskRoom, GroupStatus, LeaderHint, Leadership, Member, MembersChange, Positions, Role,
-};
+pub use status::{GroupStatus, LeaderHint, Leadership, Member, MembersChange, Positions, Role};
 pub use transport::{incoming as peer_incoming, server as peer_server};
 pub use type_config::FlushHook;
 

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "sim")]
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -14,12 +13,13 @@ use tokio::sync::Notify;
 use crate::carrier::{Carrier, Connector, Tcp};
 use crate::config::Config;
 use crate::dial;
+use crate::disk_space::{DiskRoom, DiskSpace};
 use crate::identity::{
     AddressBook, Hello, HelloPolicy, MembersOnly, PeerIdentity, Rejection, judge,
 };
 use crate::metrics::TrafficMetrics;
 use crate::pace::Pace;
-use crate::status::{DiskRoom, LeaderHint};
+use crate::status::LeaderHint;
 
 mod peer;
 
@@ -46,8 +46,7 @@ pub(crate) struct Peers {
     pub(crate) pace: Pace,
     /// Replicas without a vote.
     newcomers: Mutex<BTreeSet<(ShardId, ReplicaId)>>,
-    /// A [`DiskRoom`].
-    disk_room: AtomicU8,
+    disk: DiskSpace,
     #[cfg(feature = "sim")]
     restores_leaders: AtomicBool,
 }
@@ -76,7 +75,7 @@ impl Peers {
             traffic: TrafficMetrics::new(),
             pace,
             newcomers: Mutex::default(),
-            disk_room: AtomicU8::new(DiskRoom::Enough as u8),
+            disk: DiskSpace::default(),
             #[cfg(feature = "sim")]
             restores_leaders: AtomicBool::new(false),
         })
@@ -117,26 +116,15 @@ impl Peers {
         self.newcomers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much room this node's disk has.
-    pub(crate) fn disk_room(&self) -> DiskRoom {
-        match self.disk_room.load(Ordering::Relaxed) {
-            room if room == DiskRoom::Critical as u8 => DiskRoom::Critical,
-            room if room == DiskRoom::Short as u8 => DiskRoom::Short,
-            _ => DiskRoom::Enough,
-        }
-    }
-
-    /// The peers hear of a change at once.
-    pub(crate) fn set_disk_room(&self, room: DiskRoom) {
-        if self.disk_room.swap(room as u8, Ordering::Relaxed) != room as u8 {
-            self.beat_now();
-        }
+    /// The room on this node's disk.
+    pub(crate) const fn disk(&self) -> &DiskSpace {
+        &self.disk
     }
 
     /// Whether a node is short of disk, as it said last.
     pub(crate) fn is_short_of_disk(&self, node: NodeId) -> bool {
         if node == self.node() {
-            return self.disk_room() != DiskRoom::Enough;
+            return self.disk.measured_room() != DiskRoom::Enough;
         }
         self.peer(node).is_some_and(|peer| peer.health().is_short_of_disk)
     }

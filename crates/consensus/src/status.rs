@@ -121,20 +121,6 @@ pub struct Member {
     pub is_voter: bool,
 }
 
-/// How much room a node's disk has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum DiskRoom {
-    /// Enough.
-    #[default]
-    Enough,
-    /// Too little to take writes of clients: others should lead.
-    Short,
-    /// So little that it takes no entries of leaders either, to be able to go on voting and to end
-    /// well.
-    Critical,
-}
-
 /// How far the last change of members has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum MembersChange {

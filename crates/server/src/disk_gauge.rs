@@ -5,19 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::metrics::{Unit, describe_gauge, gauge};
-use quipu_broker::storage_guard::{Full, StorageGuard};
 use quipu_consensus::{Consensus, DiskRoom};
 use quipu_runtime::run_blocking;
 
-/// Between two looks: a fast disk takes some hundred megabytes meanwhile, at most.
+/// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// Between two looks when somebody waits for one.
+const INTERVAL_DUE: Duration = Duration::from_millis(20);
 /// The part of a disk that must be free, whatever the setting says.
 const PART_OF_DISK: u64 = 10;
-/// What is left of the required bytes when entries of other leaders are refused too.
-const CRITICAL_PART: u64 = 4;
-/// Room must have grown by this part before writes are taken again, or they would come and go.
-const RELIEF_PART: u64 = 8;
-
 const FREE: &str = "quipu_disk_free_bytes";
 const REQUIRED: &str = "quipu_disk_required_bytes";
 
@@ -26,7 +22,6 @@ pub(crate) struct DiskGauge {
     pub(crate) dir: PathBuf,
     /// As configured.
     pub(crate) min_free: u64,
-    pub(crate) storage: StorageGuard,
     pub(crate) consensus: Arc<Consensus>,
 }
 
@@ -42,47 +37,40 @@ impl DiskGauge {
     pub(crate) async fn run(self) {
         describe_gauge!(FREE, Unit::Bytes, "Bytes free on the disk of the data directory");
         describe_gauge!(REQUIRED, Unit::Bytes, "Bytes that must be free, or writes are refused");
-        let mut room = DiskRoom::Enough;
         loop {
             let dir = self.dir.clone();
+            self.consensus.disk().begin_measuring();
             match run_blocking(move || measure(&dir)).await {
-                Ok(Ok(space)) => room = self.tell(space, room),
+                Ok(Ok(space)) => self.tell(space),
                 Ok(Err(error)) => tracing::warn!(%error, "the disk cannot be measured"),
                 Err(_) => return,
             }
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(INTERVAL_DUE).await;
+            let due = self.consensus.disk().measurement_due();
+            let _ = tokio::time::timeout(INTERVAL.saturating_sub(INTERVAL_DUE), due).await;
         }
     }
 
-    fn tell(&self, space: Space, before: DiskRoom) -> DiskRoom {
+    fn tell(&self, space: Space) {
         let required = required(self.min_free, space.whole);
-        let room = judge(space.free, required, before);
         let free = space.free;
         gauge!(FREE).set(float(free));
         gauge!(REQUIRED).set(float(required));
-        self.storage.measured(free, required);
-        match room {
-            DiskRoom::Enough => self.storage.open(),
-            DiskRoom::Short | DiskRoom::Critical => self.storage.close(Full { free, required }),
+        match self.consensus.disk_measured(free, required) {
+            None => {}
+            Some(DiskRoom::Enough) => tracing::info!(free, required, "the disk has room again"),
+            Some(DiskRoom::Short) => tracing::warn!(
+                free,
+                required,
+                "the disk is short of room: writes are refused until there is more; delete \
+                 topics or records, shorten retention, or grow the disk"
+            ),
+            Some(DiskRoom::Critical) => tracing::error!(
+                free,
+                required,
+                "the disk is nearly full: entries of other leaders are refused too"
+            ),
         }
-        self.consensus.set_disk_room(room);
-        if room != before {
-            match room {
-                DiskRoom::Enough => tracing::info!(free, required, "the disk has room again"),
-                DiskRoom::Short => tracing::warn!(
-                    free,
-                    required,
-                    "the disk is short of room: writes are refused until there is more; delete \
-                     topics or records, shorten retention, or grow the disk"
-                ),
-                DiskRoom::Critical => tracing::error!(
-                    free,
-                    required,
-                    "the disk is nearly full: entries of other leaders are refused too"
-                ),
-            }
-        }
-        room
     }
 }
 
@@ -94,20 +82,6 @@ fn measure(dir: &std::path::Path) -> std::io::Result<Space> {
 
 fn required(min_free: u64, whole: u64) -> u64 {
     min_free.min(whole / PART_OF_DISK)
-}
-
-/// The state that follows another. Going back needs some room more than going forth.
-fn judge(free: u64, required: u64, before: DiskRoom) -> DiskRoom {
-    let relief = |limit: u64| limit.saturating_add(limit / RELIEF_PART);
-    let is_below =
-        |limit: u64, was_below: bool| free < if was_below { relief(limit) } else { limit };
-    if is_below(required / CRITICAL_PART, before == DiskRoom::Critical) {
-        DiskRoom::Critical
-    } else if is_below(required, before != DiskRoom::Enough) {
-        DiskRoom::Short
-    } else {
-        DiskRoom::Enough
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -124,27 +98,6 @@ mod tests {
         assert_eq!(required(1_000, 1 << 40), 1_000);
         assert_eq!(required(1_000, 5_000), 500);
         assert_eq!(required(0, 5_000), 0);
-    }
-
-    #[test]
-    fn states_follow_the_room_and_do_not_flutter() {
-        use DiskRoom::{Critical, Enough, Short};
-        let steps = [
-            (Enough, 800, Enough),
-            (Enough, 799, Short),
-            (Short, 850, Short),
-            (Short, 900, Enough),
-            (Short, 200, Short),
-            (Short, 199, Critical),
-            (Critical, 220, Critical),
-            (Critical, 225, Short),
-            (Critical, 1_000, Enough),
-            (Enough, 0, Critical),
-        ];
-        for (before, free, after) in steps {
-            assert_eq!(judge(free, 800, before), after, "{before:?}, {free} free");
-        }
-        assert_eq!(judge(0, 0, Enough), Enough, "switched off");
     }
 
     #[test]

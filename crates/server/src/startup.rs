@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use quipu_broker::storage_guard::StorageGuard;
 use quipu_broker::{Broker, BrokerEnv};
 use quipu_consensus::Consensus;
 use quipu_journal::Journal;
@@ -72,11 +71,9 @@ pub(crate) async fn start(
     progress.enter("joining the peers");
     let consensus = consensus(config, clock, tasks, (&local.identity, &local.images));
     serve_peers(&consensus, peer_listener, tasks);
-    let storage = StorageGuard::new();
     let gauge = DiskGauge {
         dir: config.node.data_dir.clone(),
         min_free: config.storage.min_free,
-        storage: storage.clone(),
         consensus: Arc::clone(&consensus),
     };
     tasks.spawn("disk-gauge", OnExit::StopNode, gauge.run());
@@ -103,7 +100,6 @@ pub(crate) async fn start(
         metadata,
         shards: shards.clone(),
         opener: Arc::new(local.opener(&consensus, clock, tasks)),
-        storage,
         retention_interval: config.storage.retention_interval,
         scrub_interval: config.storage.scrub_interval,
         clock: clock.clone(),

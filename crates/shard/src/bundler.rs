@@ -85,8 +85,8 @@ struct Proposed {
     bytes: usize,
     waiters: Vec<Waiter>,
     provisional: Provisional,
-    /// When, if there are appends in it.
-    appends_at: Option<Duration>,
+    /// When it was proposed, and the bytes of the appends in it, if there are any.
+    appends: Option<(Duration, usize)>,
 }
 
 type InFlight = FuturesUnordered<BoxFuture<'static, (Proposed, Applied)>>;
@@ -160,7 +160,8 @@ impl<R: Replication> Bundler<R> {
             return None;
         }
         let proposed_at = TimestampMs::new(self.clock.wall_ms());
-        let has_appends = commands.iter().any(|it| matches!(it, Command::Append { .. }));
+        let appends = commands.iter().filter(|it| matches!(it, Command::Append { .. }));
+        let appended: usize = appends.map(Command::encoded_bytes).sum();
         let bytes = Bundle { proposed_at, commands }.encode();
         self.metrics.bundles.increment(1);
         self.metrics.bundle_commands.record(count_f64(waiters.len()));
@@ -169,7 +170,7 @@ impl<R: Replication> Bundler<R> {
             bytes: bytes.len(),
             waiters,
             provisional: provisional.clone(),
-            appends_at: has_appends.then(|| self.clock.monotonic()),
+            appends: (appended > 0).then(|| (self.clock.monotonic(), appended)),
         };
         let applied = self.replication.propose(witness, bytes, provisional.on_flushed());
         Some(Box::pin(async move { (bundle, applied.await) }))
@@ -203,12 +204,12 @@ impl<R: Replication> Bundler<R> {
     }
 
     fn settle(&self, bundle: Proposed, applied: Applied, holding: &mut Holding) {
-        let Proposed { bytes, waiters, provisional, appends_at } = bundle;
+        let Proposed { bytes, waiters, provisional, appends } = bundle;
         let waiters = provisional.give_back(waiters);
         match applied {
             Ok((index, reply)) => {
-                if let Some(since) = appends_at {
-                    self.replication.felt(bytes, self.clock.monotonic().saturating_sub(since));
+                if let Some((since, appended)) = appends {
+                    self.replication.felt(appended, self.clock.monotonic().saturating_sub(since));
                 }
                 let held = self.distribute(waiters, &reply);
                 if !held.is_empty() {

@@ -71,7 +71,7 @@ pub(crate) trait Replication: Send + Sync + 'static {
     fn progress(&self, partition: PartitionId) -> Option<Progress>;
     /// Voters that have flushed the entry at `index`; `None` when not leading any more.
     fn flushed_by(&self, index: LogIndex) -> Option<usize>;
-    /// A bundle with appends, of so many bytes, was applied after so long.
+    /// A bundle with so many bytes of appends was applied after so long.
     fn felt(&self, bytes: usize, took: Duration);
     /// Proposes in call order, even before the future is polled.
     fn propose(

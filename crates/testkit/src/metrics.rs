@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::Cluster;
+use crate::{Cluster, NodeProcess};
 
 /// The whole answer of a node's `/metrics`.
 ///
@@ -29,15 +29,25 @@ pub async fn scrape(address: SocketAddr) -> Result<String> {
 pub async fn sum(cluster: &Cluster, metric: &str, labels: &[&str]) -> Result<f64> {
     let mut sum = 0.0;
     for node in cluster.nodes() {
-        let page = scrape(node.metrics_address()).await;
-        let page = page.with_context(|| format!("scrape node {}", node.id()))?;
-        for line in page.lines() {
-            let is_it = line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && labels.iter().all(|label| line.contains(label));
-            if is_it {
-                let value = line.rsplit(' ').next().context("a line has a value")?;
-                sum += value.parse::<f64>().with_context(|| line.to_owned())?;
-            }
+        sum += of(node, metric, labels).await?;
+    }
+    Ok(sum)
+}
+
+/// As [`sum`], of one node.
+///
+/// # Errors
+/// As [`sum`].
+pub async fn of(node: &NodeProcess, metric: &str, labels: &[&str]) -> Result<f64> {
+    let page = scrape(node.metrics_address()).await;
+    let page = page.with_context(|| format!("scrape node {}", node.id()))?;
+    let mut sum = 0.0;
+    for line in page.lines() {
+        let is_it = line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && labels.iter().all(|label| line.contains(label));
+        if is_it {
+            let value = line.rsplit(' ').next().context("a line has a value")?;
+            sum += value.parse::<f64>().with_context(|| line.to_owned())?;
         }
     }
     Ok(sum)

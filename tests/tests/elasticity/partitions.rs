@@ -177,10 +177,7 @@ async fn a_move_that_is_called_off_at_its_last_step_leaves_the_partition_where_i
     for (point, dies) in [("broker.move.adopt.before", false), ("broker.move.finish.before", true)]
     {
         // Sealed where it was, it waits for what never comes, whoever brings it.
-        for node in 1..=3 {
-            let address = field.cluster.node(node).metrics_address();
-            failpoints::arm(address, &format!("{point}=pause")).await?;
-        }
+        arm_all(&field, &format!("{point}=pause")).await?;
         field.admin().move_partitions(TOPIC, &BTreeMap::from([(0, away)])).await?;
         shows(&field, "a seal", false).await?;
         // Whoever goes on with it may die over that.
@@ -196,14 +193,18 @@ async fn a_move_that_is_called_off_at_its_last_step_leaves_the_partition_where_i
             field.cluster.node(leader).start()?;
             field.cluster.wait_healthy().await?;
         }
-        for node in 1..=3 {
-            let address = field.cluster.node(node).metrics_address();
-            failpoints::arm(address, &format!("{point}=off")).await?;
-        }
+        arm_all(&field, &format!("{point}=off")).await?;
         field.partitions_are_there(|topic| topic.partitions[0].shard == home.get()).await?;
         shows(&field, "the partition", true).await?;
     }
     field.end().await
+}
+
+async fn arm_all(field: &Field, words: &str) -> Result<()> {
+    for node in field.cluster.nodes() {
+        failpoints::arm(node.metrics_address(), words).await?;
+    }
+    Ok(())
 }
 
 /// Waits until a node shows the first partition, or does not.

@@ -151,7 +151,7 @@ impl Bringing<'_> {
         if self.broker.image().move_of(self.partition) != Some(self.moving) {
             return Err(Unmoved::Over);
         }
-        if self.broker.inner.storage.full().is_some() {
+        if self.broker.inner.consensus.disk().full().is_some() {
             return Err(Unmoved::DiskFull);
         }
         let Piece { progress, batches } = self.ask().await?;

@@ -81,7 +81,7 @@ async fn mend_place(broker: &Broker, place: (PartitionId, Offset)) -> Result<(),
         broker.inner.damages.forget(partition, (at, at.plus(1)));
         return Ok(());
     };
-    if broker.inner.storage.full().is_some() {
+    if broker.inner.consensus.disk().full().is_some() {
         return Err(Unmended::DiskFull);
     }
     let is_elsewhere =

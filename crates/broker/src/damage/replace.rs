@@ -51,7 +51,7 @@ pub(super) async fn replace_with(
             tracing::info!(partition = %handle.id(), %node, until = %copy.end(),
                 bytes = piece.bytes_left, "a copy of a compacted log is taken");
         }
-        if broker.inner.storage.full().is_some() {
+        if broker.inner.consensus.disk().full().is_some() {
             return Err(Unmended::DiskFull);
         }
         (loan, reached) = (piece.loan, reached.max(piece.high_watermark));
@@ -76,7 +76,7 @@ pub(super) async fn replace_with(
 
 /// Whether the disk has room for so many bytes more, beyond what must stay free.
 fn has_room(broker: &Broker, needed: u64) -> Result<(), Unmended> {
-    let room = broker.inner.storage.room();
+    let room = broker.inner.consensus.disk().spare();
     if needed > room { Err(Unmended::NoRoom { needed, room }) } else { Ok(()) }
 }
 

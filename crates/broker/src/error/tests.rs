@@ -16,11 +16,11 @@ use crate::init_producer::InitProducerError;
 use crate::list_offsets::ListOffsetsError;
 use crate::policies::PolicyError;
 use crate::produce::ProduceError;
-use crate::storage_guard::Full;
 use crate::topics::{
     AddPartitionsError, AlterTopicError, CreateTopicError, DeleteTopicError, LookupError,
 };
 use crate::transfer::TransferLeaderError;
+use quipu_consensus::Full;
 
 const NODE: NodeId = NodeId::new(3);
 const NEVER: Retry = Retry::Never;

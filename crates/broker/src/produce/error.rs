@@ -10,7 +10,7 @@ use crate::error::{
     OperationError, RETRY_LATER, RETRY_SOON, RouteError, not_leader, not_leader_code,
     not_leader_fields,
 };
-use crate::storage_guard::Full;
+use quipu_consensus::Full;
 
 /// Why a batch has no acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -20,7 +20,6 @@ use crate::frame::{Outgoing, frame_bytes};
 use crate::group::Group;
 use crate::link::message;
 use crate::peers::{Leads, Peer};
-use crate::status::DiskRoom;
 use crate::type_config::TypeConfig;
 use crate::wire;
 
@@ -126,12 +125,10 @@ fn append_to(
 ) -> impl Future<Output = Body> + Send + 'static {
     let (session, number) = (append.session, append.number);
     let group = consensus.addressed(&append.target.unwrap_or_default());
-    let is_full = consensus.peer_table().disk_room() == DiskRoom::Critical;
-    let group = match group {
-        // Heartbeats and news of commits need no room.
-        Ok(_) if is_full && !append.entries.is_empty() => Err("the disk is full".to_owned()),
-        group => group,
-    };
+    let bytes: usize = append.entries.iter().map(|entry| entry.payload.len()).sum();
+    // Heartbeats and news of commits need no room.
+    let has_room = bytes == 0 || consensus.disk().admit_entries(bytes).is_ok();
+    let group = group.and_then(|it| has_room.then_some(it).ok_or("the disk is full".to_owned()));
     let request = wire::from_append(append).map_err(|error| error.to_string());
     async move {
         let result = match (group, request) {

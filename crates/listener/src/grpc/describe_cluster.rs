@@ -1,7 +1,7 @@
 //! The cluster for people.
 
+use quipu_broker::Full;
 use quipu_broker::cluster::ShardView;
-use quipu_broker::storage_guard::Full;
 use quipu_proto::v1;
 use quipu_types::{LogIndex, NodeId};
 

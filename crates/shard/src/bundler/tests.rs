@@ -31,8 +31,8 @@ struct Hand {
     hosted: Mutex<BTreeSet<PartitionId>>,
     calls: Mutex<Vec<Call>>,
     called: Notify,
-    /// Bundles of appends that it was told of.
-    felt: Mutex<usize>,
+    /// Bytes of appends that it was told of, by bundle.
+    felt: Mutex<Vec<usize>>,
 }
 
 impl Replication for Hand {
@@ -61,8 +61,8 @@ impl Replication for Hand {
         *self.flushed_by.lock().unwrap()
     }
 
-    fn felt(&self, _bytes: usize, _took: Duration) {
-        *self.felt.lock().unwrap() += 1;
+    fn felt(&self, bytes: usize, _took: Duration) {
+        self.felt.lock().unwrap().push(bytes);
     }
 
     fn propose(
@@ -97,7 +97,7 @@ impl Bench {
             hosted: Mutex::new((0..10).map(partition).collect()),
             calls: Mutex::new(Vec::new()),
             called: Notify::new(),
-            felt: Mutex::new(0),
+            felt: Mutex::default(),
         });
         let queue = Arc::new(Queue::new());
         let stop = Arc::new(Notify::new());
@@ -187,7 +187,7 @@ async fn a_lone_append_is_proposed_at_once_and_answered_with_its_offset() {
     assert!(call.on_flushed.is_none(), "nobody waits for the leader alone");
     call.reply.send(applied(7, &[appended(30)])).unwrap();
     assert_eq!(answer(waiting).await.unwrap().base_offset, Some(Offset::new(30)));
-    assert_eq!(*bench.hand.felt.lock().unwrap(), 1, "transfers make way for appends");
+    assert_eq!(bench.hand.felt.lock().unwrap().len(), 1, "transfers make way for appends");
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,6 +366,41 @@ async fn control_commands_share_the_queue_and_get_their_outcome() {
     bench.queue.push(partition(4), 28, Waiting { command, waiter }, usize::MAX).expect("room");
     bench.call().await.reply.send(applied(1, &[Outcome::Closed])).unwrap();
     assert_eq!(outcome.await.unwrap(), Ok(ControlOutcome::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_move_brings_is_no_append() {
+    let bench = Bench::start();
+    bench.set_standing(Standing::Rising);
+    let import = || {
+        let batch = batch_of((1, 0, 0), 1, 1, 100 << 10);
+        let (by, log_start) = (quipu_types::MoveId::new(1), Offset::ZERO);
+        Command::Import { partition: partition(4), by, log_start, batch }
+    };
+    let (sender, imported) = oneshot::channel();
+    let waiter = Waiter { answer: Answer::Control(sender), _permit: None };
+    let bytes = import().encoded_bytes();
+    let waiting = Waiting { command: import(), waiter };
+    bench.queue.push(partition(4), bytes, waiting, usize::MAX).expect("room");
+    let appending = bench.append(1, Acks::Quorum, 1);
+    bench.set_standing(Standing::Leader(()));
+    let call = bench.call().await;
+    let outcomes: Vec<Outcome> = call
+        .bundle
+        .commands
+        .iter()
+        .map(|it| match it {
+            Command::Append { .. } => appended(0),
+            Command::Import { .. } | Command::Control(_) | Command::Group(_) => {
+                Outcome::Imported(Progress::default())
+            }
+        })
+        .collect();
+    call.reply.send(applied(1, &outcomes)).unwrap();
+    answer(appending).await.unwrap();
+    imported.await.unwrap().unwrap();
+    let felt = bench.hand.felt.lock().unwrap().clone();
+    assert!(felt.len() == 1 && felt[0] < 10 << 10, "{felt:?} of {bytes} brought");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use quipu_broker::storage_guard::StorageGuard;
 use quipu_broker::{Broker, BrokerEnv};
 use quipu_consensus::{Consensus, Group, PeerIdentity, Role};
 use quipu_kv::SimTables;
@@ -181,7 +180,6 @@ impl Process {
             consensus,
             shards: Shards::new(),
             opener: Arc::new(opener),
-            storage: StorageGuard::new(),
             retention_interval: floor.retention_interval(),
             scrub_interval: Duration::ZERO,
             clock,

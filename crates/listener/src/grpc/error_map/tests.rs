@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use quipu_broker::Full;
 use quipu_broker::RouteError;
 use quipu_broker::error::{RETRY_LATER, RETRY_SOON};
 use quipu_broker::fetch::FetchError;
 use quipu_broker::produce::ProduceError;
-use quipu_broker::storage_guard::Full;
 use quipu_broker::topics::LookupError;
 use quipu_types::record::InvalidBatch;
 use quipu_types::{Acks, NodeId, Offset, PartitionIndex, TimestampMs, TopicId, TopicName};

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use quipu_broker::storage_guard::StorageGuard;
 use quipu_broker::{BrokerEnv, sim as broker};
 use quipu_consensus::{ChangeMembersError, InitializeError};
 use quipu_metadata::{Images, Metadata, MetadataError, NodeRegistration, sim};
@@ -75,7 +74,6 @@ impl Process {
             consensus,
             shards: Shards::new(),
             opener: Arc::new(opener),
-            storage: StorageGuard::new(),
             retention_interval: Duration::MAX,
             scrub_interval: Duration::ZERO,
             clock,

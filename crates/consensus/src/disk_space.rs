@@ -1,0 +1,164 @@
+//! Whether this node takes writes, as far as its disk goes (CAPABILITIES §1.39).
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// What is left of the required bytes when entries of other leaders are refused too.
+const CRITICAL_PART: u64 = 4;
+/// What is left of them, by count, when clients are refused before the next measurement says so.
+const COUNTED_PART: u64 = 2;
+/// Room must have grown by this part before writes are taken again, or they would come and go.
+const RELIEF_PART: u64 = 8;
+/// How often a byte is written: to the journal and to its partition.
+const COPIES: u64 = 2;
+
+/// How much room a node's disk has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DiskRoom {
+    /// Enough.
+    #[default]
+    Enough,
+    /// Too little to take writes of clients: others should lead.
+    Short,
+    /// So little that it takes no entries of leaders either, to be able to go on voting and to end
+    /// well.
+    Critical,
+}
+
+impl DiskRoom {
+    const ALL: [Self; 3] = [Self::Enough, Self::Short, Self::Critical];
+}
+
+/// The disk is too full to take what was asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Bytes free: when it was measured, less what was taken since.
+    pub free: u64,
+    /// Bytes that must be free.
+    pub required: u64,
+}
+
+/// The room on this node's disk: as measured, less what was taken since.
+///
+/// Load fills a small disk between two measurements, so whoever writes much is counted meanwhile.
+/// Reads, deletes and administration go on while it is full.
+#[derive(Debug, Default)]
+pub struct DiskSpace {
+    /// A [`DiskRoom`], as measured.
+    room: AtomicU8,
+    free: AtomicU64,
+    /// Bytes that must stay free; 0 while nobody measures.
+    required: AtomicU64,
+    /// Bytes taken since the last measurement began.
+    taken: AtomicU64,
+    /// Bytes taken before it, which may not have been written when it was made.
+    taken_before: AtomicU64,
+    /// A measurement is due before its time.
+    due: Notify,
+}
+
+impl DiskSpace {
+    /// To be called before measuring: what is taken from now on is not seen by it.
+    pub fn begin_measuring(&self) {
+        let taken = self.taken.swap(0, Ordering::AcqRel);
+        self.taken_before.store(taken, Ordering::Release);
+    }
+
+    /// The disk was measured. Returns what to make of it, if that is new.
+    pub(crate) fn measured(&self, free: u64, required: u64) -> Option<DiskRoom> {
+        let before = self.measured_room();
+        let now = judge(free, required, before);
+        self.free.store(free, Ordering::Release);
+        self.required.store(required, Ordering::Release);
+        self.room.store(now as u8, Ordering::Release);
+        (before != now).then_some(now)
+    }
+
+    /// Waits until somebody was refused by count alone. Dropping the future loses nothing.
+    pub async fn measurement_due(&self) {
+        self.due.notified().await;
+    }
+
+    /// Takes room for so many bytes of a client.
+    ///
+    /// # Errors
+    /// [`Full`]: nothing was taken.
+    pub fn admit(&self, bytes: usize) -> Result<(), Full> {
+        self.take(bytes, DiskRoom::Enough, COUNTED_PART)
+    }
+
+    /// Takes room for so many bytes of another leader's entries.
+    ///
+    /// # Errors
+    /// [`Full`]: nothing was taken.
+    pub fn admit_entries(&self, bytes: usize) -> Result<(), Full> {
+        self.take(bytes, DiskRoom::Short, CRITICAL_PART)
+    }
+
+    fn take(&self, bytes: usize, room_max: DiskRoom, part: u64) -> Result<(), Full> {
+        let required = self.required.load(Ordering::Acquire);
+        if required == 0 {
+            return Ok(());
+        }
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(COPIES);
+        let (left, room) = (self.left(), self.measured_room());
+        if room as u8 > room_max as u8 {
+            return Err(Full { free: left, required });
+        }
+        if left < bytes.saturating_add(required / part) {
+            self.due.notify_one();
+            return Err(Full { free: left, required });
+        }
+        self.taken.fetch_add(bytes, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn left(&self) -> u64 {
+        let taken = self.taken.load(Ordering::Acquire);
+        let taken = taken.saturating_add(self.taken_before.load(Ordering::Acquire));
+        self.free.load(Ordering::Acquire).saturating_sub(taken)
+    }
+
+    /// As measured last.
+    #[must_use]
+    pub fn measured_room(&self) -> DiskRoom {
+        let room = self.room.load(Ordering::Acquire);
+        DiskRoom::ALL.into_iter().find(|it| *it as u8 == room).unwrap_or_default()
+    }
+
+    /// Why writes are refused, if the last measurement was the reason.
+    #[must_use]
+    pub fn full(&self) -> Option<Full> {
+        let required = self.required.load(Ordering::Acquire);
+        let free = self.free.load(Ordering::Acquire);
+        (self.measured_room() != DiskRoom::Enough).then_some(Full { free, required })
+    }
+
+    /// Bytes that may be written before writes are refused.
+    #[must_use]
+    pub fn spare(&self) -> u64 {
+        match self.required.load(Ordering::Acquire) {
+            0 => u64::MAX,
+            required => self.left().saturating_sub(required),
+        }
+    }
+}
+
+/// The state that follows another. Going back needs some room more than going forth.
+fn judge(free: u64, required: u64, before: DiskRoom) -> DiskRoom {
+    let relief = |limit: u64| limit.saturating_add(limit / RELIEF_PART);
+    let is_below =
+        |limit: u64, was_below: bool| free < if was_below { relief(limit) } else { limit };
+    if is_below(required / CRITICAL_PART, before == DiskRoom::Critical) {
+        DiskRoom::Critical
+    } else if is_below(required, before != DiskRoom::Enough) {
+        DiskRoom::Short
+    } else {
+        DiskRoom::Enough
+    }
+}
+
+#[cfg(test)]
+mod tests;
