@@ -195,7 +195,7 @@ impl Admin {
     /// # Errors
     /// When that node does not answer.
     pub async fn describe_cluster_at(&self, node: NodeId) -> Result<ClusterDescription> {
-        self.describe_cluster_by(Target::Node(node)).await
+        self.describe_cluster_by(Target::Only(node)).await
     }
 
     async fn describe_cluster_by(&self, target: Target) -> Result<ClusterDescription> {
@@ -214,14 +214,14 @@ impl Admin {
     /// have the same bounds.
     ///
     /// # Errors
-    /// `UNKNOWN_PARTITION` when the node has no replica of it.
+    /// `WRONG_NODE` when the node has no replica of it.
     pub async fn partition_checksum(
         &self,
         node: NodeId,
         topic: &str,
         partition: u32,
     ) -> Result<PartitionChecksum> {
-        let call = reading("checksum a partition", Target::Node(node));
+        let call = reading("checksum a partition", Target::Only(node));
         let request = v1::PartitionChecksumRequest { topic: topic.to_owned(), partition };
         let (answer, _) = self
             .shared
@@ -247,7 +247,7 @@ impl Admin {
         topic: &str,
         partition: u32,
     ) -> Result<ReplicaDescription> {
-        let call = reading("describe a replica", Target::Node(node));
+        let call = reading("describe a replica", Target::Only(node));
         let request = v1::DescribeReplicaRequest { topic: topic.to_owned(), partition };
         let (answer, _) = self
             .shared

@@ -21,8 +21,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Target {
     /// Any, the next in turn.
     Any,
-    /// The one with this id.
+    /// The one with this id, or whom it names instead.
     Node(NodeId),
+    /// The one with this id: it is asked about itself.
+    Only(NodeId),
     /// The one at this address.
     Address(String),
 }
@@ -104,6 +106,7 @@ impl Shared {
             let pause = match error.retry() {
                 _ if stops => return Err(error),
                 Retry::Never => return Err(error),
+                Retry::At(_) if matches!(call.target, Target::Only(_)) => return Err(error),
                 Retry::At(node) => {
                     target = self.redirected(&call.target, node);
                     if attempts < 3 {
@@ -177,7 +180,7 @@ impl Shared {
         match target {
             Target::Address(address) => Ok(address.clone()),
             Target::Any => Ok(self.view.addresses().into_iter().next().unwrap_or_default()),
-            Target::Node(node) => {
+            Target::Node(node) | Target::Only(node) => {
                 self.view.load().nodes.get(node).cloned().ok_or_else(|| {
                     Error::invalid(format!("node {node} is not known in this cluster"))
                 })

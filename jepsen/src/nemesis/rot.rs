@@ -153,18 +153,13 @@ async fn probe(node: u64, world: &World<'_>) -> Result<Vec<String>> {
     let client = connect(&world.cluster.url()).await?;
     let (admin, id, mut told) = (client.admin(), NodeId::new(node), Vec::new());
     for topic in admin.list_topics().await? {
-        for partition in &topic.partitions {
+        for partition in topic.partitions.iter().filter(|it| it.replicas.contains(&node)) {
             let answer = until("a partition to be read", READ_WAIT, || async {
                 match admin.partition_checksum(id, &topic.name, partition.index).await {
                     Err(error) if error.code() == Some(ErrorCode::DataCorrupt) => {
                         Ok(Some(error.to_string()))
                     }
-                    answer => {
-                        // A client goes on to another replica while this one is not open.
-                        let by = answer?.node_id;
-                        ensure!(by == node, "node {by} has answered for node {node}");
-                        Ok(None)
-                    }
+                    answer => Ok(answer.map(|_| None)?),
                 }
             });
             told.extend(answer.await.unwrap_or_else(|error| Some(format!("{error:#}"))));

@@ -70,13 +70,16 @@ async fn step(
 }
 
 /// Compares the replicas of every partition once all have the same bounds.
-pub(super) async fn compare(recorder: &Recorder, client: &Client, nodes: &[u64]) -> Result<()> {
+pub(super) async fn compare(recorder: &Recorder, client: &Client) -> Result<()> {
+    let admin = client.admin();
     for place in Place::all() {
         let alike = until("replicas of the same length", ALIKE_WAIT, || async {
             let mut found = Vec::new();
-            for node in nodes {
-                let id = NodeId::new(*node);
-                found.push(client.admin().partition_checksum(id, &place.topic, place.index).await?);
+            let topic = admin.describe_topic(&place.topic).await?;
+            let partition = topic.partitions.into_iter().find(|it| it.index == place.index);
+            for node in partition.context("the partition")?.replicas {
+                let id = NodeId::new(node);
+                found.push(admin.partition_checksum(id, &place.topic, place.index).await?);
             }
             let bounds = |at: usize| (found[at].log_start, found[at].high_watermark);
             ensure!((1..found.len()).all(|at| bounds(at) == bounds(0)), "{found:?}");

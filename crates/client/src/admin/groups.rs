@@ -46,7 +46,7 @@ impl Admin {
     pub async fn list_groups(&self) -> Result<Vec<Group>> {
         let nodes: Vec<NodeId> = self.shared.view.load().nodes.keys().copied().collect();
         let asked = nodes.into_iter().map(|node| async move {
-            let call = reading("list groups", Target::Node(node));
+            let call = reading("list groups", Target::Only(node));
             let request = v1::ListGroupsRequest::default();
             let ask = |channel, request| async move {
                 groups_service(channel).list_groups(request).await

@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) next_producer: i64,
     /// Nodes that do not know any topic.
     pub(crate) ignorant: Vec<u64>,
+    /// Nodes that have no replica of anything.
+    pub(crate) without_replicas: Vec<u64>,
     pub(crate) fetches: Vec<u64>,
     /// Ends the fetch streams of this many requests.
     pub(crate) break_fetches: u32,
@@ -149,6 +151,7 @@ impl Cluster {
             most_open: 0,
             next_producer: 100,
             ignorant: Vec::new(),
+            without_replicas: Vec::new(),
             fetches: Vec::new(),
             break_fetches: 0,
             groups: Groups::new(),
@@ -264,6 +267,13 @@ pub(crate) fn refusal(code: ErrorCode) -> v1::Error {
 impl State {
     fn topic_by_id(&mut self, id: &[u8]) -> Option<&mut Topic> {
         self.topics.values_mut().find(|topic| topic.id == id)
+    }
+
+    /// Who has no replica sends to the first node.
+    fn elsewhere(&self, node: u64) -> Option<v1::Error> {
+        let retry = Some(v1::Retry { after_ms: None, node_id: Some(1) });
+        let error = || error(ErrorCode::WrongNode, v1::Effect::None, retry, &[]);
+        self.without_replicas.contains(&node).then(error)
     }
 
     fn metadata(&self, node: u64, name: &str) -> v1::TopicMetadata {
@@ -640,7 +650,9 @@ impl v1::cluster_server::Cluster for Node {
         &self,
         _: Request<v1::PartitionChecksumRequest>,
     ) -> Result<Response<v1::PartitionChecksumResponse>, Status> {
+        let error = self.cluster.lock().elsewhere(self.id);
         Ok(Response::new(v1::PartitionChecksumResponse {
+            error,
             node_id: self.id,
             crc32c: 5,
             ..Default::default()
@@ -651,7 +663,9 @@ impl v1::cluster_server::Cluster for Node {
         &self,
         _: Request<v1::DescribeReplicaRequest>,
     ) -> Result<Response<v1::DescribeReplicaResponse>, Status> {
+        let error = self.cluster.lock().elsewhere(self.id);
         Ok(Response::new(v1::DescribeReplicaResponse {
+            error,
             node_id: self.id,
             shard: 5,
             ..Default::default()

@@ -78,6 +78,11 @@ async fn calls_follow_the_server_to_the_node_they_belong_to() {
         assert_eq!(admin.describe_cluster_at(node).await.unwrap().answering_node, node.get());
         assert_eq!(admin.partition_checksum(node, "fees", 0).await.unwrap().node_id, node.get());
     }
+    cluster.lock().without_replicas = vec![2];
+    let refused = admin.partition_checksum(NodeId::new(2), "fees", 0).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::WrongNode), "no other node answers for it");
+    let refused = admin.describe_replica(NodeId::new(2), "fees", 0).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::WrongNode));
     let unknown = admin.describe_cluster_at(NodeId::new(9)).await.unwrap_err();
     assert!(unknown.to_string().contains("node 9 is not known"), "{unknown}");
 }
