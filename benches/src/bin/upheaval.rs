@@ -5,8 +5,11 @@
 //! The words are MiB of history, records a second, and MiB that are written while a node is away.
 //! Records are offered at a fixed pace, whether the cluster keeps up or not, and each is timed from
 //! when it was due until it is acknowledged. A line of JSON per phase: calm, replicas to a new
-//! node, partitions to other shards, a node that comes back behind.
+//! node, partitions to other shards, a node that comes back behind. `slow` names the tenths of a
+//! second in which records were due that took more than five times calm: the wall clock, how many,
+//! and the slowest.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -76,7 +79,8 @@ async fn main() -> Result<()> {
 }
 
 impl Bench {
-    /// Writes history, as fast as it goes.
+    /// Writes history, as fast as it goes, and waits until the kernel has written it too: or it
+    /// would do so all at once half a minute later, in the middle of something else.
     async fn fill(&self, mib: u64) -> Result<()> {
         let producer = self.client.producer().delivery_timeout(WAIT).build()?;
         let mut last = None;
@@ -85,6 +89,8 @@ impl Bench {
         }
         producer.flush().await?;
         last.context("something is written")?.await?;
+        let synced = tokio::process::Command::new("sync").status().await?;
+        ensure!(synced.success(), "sync: {synced}");
         Ok(())
     }
 
@@ -100,12 +106,25 @@ impl Bench {
         let worst_at = times[times.len() - 1].1.saturating_duration_since(begun);
         let calm_p99 = *self.calm_p99.get_or_insert_with(|| at(990));
         let round = |value: f64| (value * 10.0).round() / 10.0;
+        let mut slow: BTreeMap<u128, (usize, f64)> = BTreeMap::new();
+        let (now, wall) = (Instant::now(), std::time::UNIX_EPOCH.elapsed()?);
+        for (took, due) in times.iter().filter(|it| it.0 > calm_p99 * 5.0) {
+            let due_ms = wall.saturating_sub(now.saturating_duration_since(*due)).as_millis();
+            let tenth = slow.entry(due_ms / 100).or_default();
+            *tenth = (tenth.0 + 1, tenth.1.max(round(*took)));
+        }
+        let slow: Vec<_> = slow
+            .into_iter()
+            .map(|(tenth, (records, worst))| {
+                json!([format!("{}.{}", tenth / 10 % 86_400, tenth % 10), records, worst])
+            })
+            .collect();
         note(&json!({
             "phase": phase, "seconds": round(seconds), "records": times.len(),
             "p50_ms": round(at(500)), "p99_ms": round(at(990)), "max_ms": round(at(1000)),
             "worst_at_s": round(worst_at.as_secs_f64()),
             "p99_times_calm": round(at(990) / calm_p99), "moved_mb": round(moved / 1e6),
-            "mb_per_second": round(moved / 1e6 / seconds),
+            "mb_per_second": round(moved / 1e6 / seconds), "slow": slow,
         }));
         Ok(())
     }
@@ -137,7 +156,7 @@ impl Bench {
         let topic = admin.describe_topic(TOPIC).await?;
         let mut shards: Vec<u32> = topic.partitions.iter().map(|it| it.shard).collect();
         let first_four = topic.partitions.iter().take(4);
-        let wanted: std::collections::BTreeMap<u32, ShardId> = {
+        let wanted: BTreeMap<u32, ShardId> = {
             shards.sort_unstable();
             shards.dedup();
             let next = |shard: u32| {
@@ -164,6 +183,7 @@ impl Bench {
     }
 
     async fn one_comes_back(&mut self, mib: u64) -> Result<()> {
+        let before = self.held_by(ABSENT).await?;
         self.cluster.node(ABSENT).kill()?;
         self.fill(mib).await?;
         // What was written without it, and nothing of the rush.
@@ -187,17 +207,30 @@ impl Bench {
             Ok(())
         })
         .await?;
+        let records = self.held_by(ABSENT).await?.saturating_sub(before);
         // Its counters began with it.
         let node = self.cluster.nodes().iter().find(|node| node.id() == ABSENT);
         let node = node.context("the node")?;
-        let moved = metrics::of(node, "quipu_snapshot_bytes_total", &["direction=\"in\""]).await?;
-        self.end("a node that comes back, what snapshots brought", begun, moved)
+        let bulk = metrics::of(node, "quipu_snapshot_bytes_total", &["direction=\"in\""]).await?;
+        let phase = format!("a node that comes back, {:.0} MB by snapshots", bulk / 1e6);
+        self.end(&phase, begun, records as f64 * RECORD_BYTES as f64)
+    }
+
+    /// Records of the partitions that a node has a replica of.
+    async fn held_by(&self, node: u64) -> Result<u64> {
+        let mut records = 0;
+        for partition in self.client.admin().describe_topic(TOPIC).await?.partitions {
+            if partition.replicas.contains(&node) {
+                let leader = partition.leader.context("nobody leads")?;
+                records += self.end_at(partition.index, leader).await?.context("its end")?;
+            }
+        }
+        Ok(records)
     }
 
     async fn end_at(&self, partition: u32, node: u64) -> Result<Option<u64>> {
         let admin = self.client.admin();
         let replica = admin.describe_replica(NodeId::new(node), TOPIC, partition).await?;
-        ensure!(replica.node_id == node, "node {} answers for it", replica.node_id);
         Ok(replica.high_watermark)
     }
 
