@@ -259,3 +259,45 @@ async fn load_fills_the_disk_again_and_again_and_nothing_acknowledged_is_lost() 
     ensure!(cluster.node(1).pid() == pid && !cluster.node(1).has_died(), "no restart");
     cluster.wait_healthy().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_missed_more_than_its_disk_takes_lives_and_catches_up_with_what_is_kept()
+-> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let disk = SmallDisk::create(dir.path())?;
+    let mut settings = settings();
+    settings.push("storage.checkpoint-interval=300ms".to_owned());
+    settings.push("storage.journal-entries-kept=10".to_owned());
+    let options = ClusterOptions { nodes: 3, settings, ..<_>::default() };
+    let mut cluster = Cluster::prepare(options)?;
+    cluster.node(1).set_dir(disk.mounted.join("node-1"));
+    cluster.start_all()?;
+    cluster.wait_healthy().await?;
+    let client = cluster.client().await?;
+    let topic = NewTopic::new(TOPIC).partitions(1).set("segment-bytes", "8MiB");
+    client.admin().create_topic(topic).await?;
+    cluster.node(1).kill()?;
+    let producer = client.producer().delivery_timeout(WAIT).build()?;
+    let mut last = None;
+    let all = usize::try_from(DISK_BYTES * 3 / 4)? / BLOCK;
+    for number in 0..all {
+        let record = NewRecord::new(TOPIC, block(number)).partition(0);
+        last = Some(producer.enqueue(record).await?);
+    }
+    let end = last.context("records")?.await?.offset.context("an offset")?;
+    cluster.node(1).start()?;
+    let pid = cluster.node(1).pid();
+    let nodes = &cluster;
+    until("a snapshot to find no room", WAIT, async || {
+        ensure!(nodes.nodes()[0].log().contains("a snapshot is given up"), "not yet");
+        Ok(())
+    })
+    .await
+    .with_context(|| nodes.tails())?;
+    ensure!(disk.free()? > REQUIRED / 4, "the reserve is there");
+    client.admin().delete_records(TOPIC, 0, Some(end * 7 / 8)).await?;
+    quipu_testkit::replicas::are_identical(&cluster, TOPIC, 1).await?;
+    ensure!(cluster.node(1).pid() == pid && !cluster.node(1).has_died(), "no restart");
+    ensure!(!read_all(&client, TOPIC).await?.is_empty(), "the rest is there");
+    Ok(())
+}

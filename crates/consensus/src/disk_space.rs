@@ -1,5 +1,6 @@
 //! Whether this node takes writes, as far as its disk goes (CAPABILITIES §1.39).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
@@ -32,7 +33,8 @@ impl DiskRoom {
 }
 
 /// The disk is too full to take what was asked of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the disk is too full: {free} bytes are free, {required} must be")]
 pub struct Full {
     /// Bytes free: when it was measured, less what was taken since.
     pub free: u64,
@@ -55,8 +57,40 @@ pub struct DiskSpace {
     taken: AtomicU64,
     /// Bytes taken before it, which may not have been written when it was made.
     taken_before: AtomicU64,
+    /// Bytes that will be written a second time: of snapshots that are received.
+    reserved: AtomicU64,
     /// A measurement is due before its time.
     due: Notify,
+}
+
+/// The room that a snapshot needs once more to be installed; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    space: Arc<DiskSpace>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// For what an earlier transfer left.
+    pub(crate) fn new(space: Arc<DiskSpace>, bytes: u64) -> Self {
+        space.reserved.fetch_add(bytes, Ordering::AcqRel);
+        Self { space, bytes }
+    }
+
+    /// Takes room for so many bytes more, and for as many again.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
+        let bytes = count(bytes);
+        let needed = Needed { now: bytes, later: bytes };
+        self.space.take(needed, DiskRoom::Short, CRITICAL_PART)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.space.reserved.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 impl DiskSpace {
@@ -86,7 +120,7 @@ impl DiskSpace {
     /// # Errors
     /// [`Full`]: nothing was taken.
     pub fn admit(&self, bytes: usize) -> Result<(), Full> {
-        self.take(bytes, DiskRoom::Enough, COUNTED_PART)
+        self.take(Needed::at_once(bytes), DiskRoom::Enough, COUNTED_PART)
     }
 
     /// Takes room for so many bytes of another leader's entries.
@@ -94,31 +128,30 @@ impl DiskSpace {
     /// # Errors
     /// [`Full`]: nothing was taken.
     pub fn admit_entries(&self, bytes: usize) -> Result<(), Full> {
-        self.take(bytes, DiskRoom::Short, CRITICAL_PART)
+        self.take(Needed::at_once(bytes), DiskRoom::Short, CRITICAL_PART)
     }
 
-    fn take(&self, bytes: usize, room_max: DiskRoom, part: u64) -> Result<(), Full> {
+    fn take(&self, needed: Needed, room_max: DiskRoom, part: u64) -> Result<(), Full> {
+        let Needed { now, later } = needed;
         let required = self.required.load(Ordering::Acquire);
-        if required == 0 {
-            return Ok(());
-        }
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(COPIES);
         let (left, room) = (self.left(), self.measured_room());
         if room as u8 > room_max as u8 {
             return Err(Full { free: left, required });
         }
-        if left < bytes.saturating_add(required / part) {
+        if required > 0 && left < now.saturating_add(later).saturating_add(required / part) {
             self.due.notify_one();
             return Err(Full { free: left, required });
         }
-        self.taken.fetch_add(bytes, Ordering::AcqRel);
+        self.taken.fetch_add(now, Ordering::AcqRel);
+        self.reserved.fetch_add(later, Ordering::AcqRel);
         Ok(())
     }
 
     fn left(&self) -> u64 {
         let taken = self.taken.load(Ordering::Acquire);
         let taken = taken.saturating_add(self.taken_before.load(Ordering::Acquire));
-        self.free.load(Ordering::Acquire).saturating_sub(taken)
+        let reserved = self.reserved.load(Ordering::Acquire);
+        self.free.load(Ordering::Acquire).saturating_sub(taken).saturating_sub(reserved)
     }
 
     /// As measured last.
@@ -144,6 +177,22 @@ impl DiskSpace {
             required => self.left().saturating_sub(required),
         }
     }
+}
+
+/// Bytes of room.
+struct Needed {
+    now: u64,
+    later: u64,
+}
+
+impl Needed {
+    fn at_once(bytes: usize) -> Self {
+        Self { now: count(bytes).saturating_mul(COPIES), later: 0 }
+    }
+}
+
+fn count(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// The state that follows another. Going back needs some room more than going forth.

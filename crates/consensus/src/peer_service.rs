@@ -104,7 +104,8 @@ impl PeerRpc for Service {
         self.admit(begin.hello.as_ref())?;
         let target = begin.target.unwrap_or_default();
         let group = self.consensus.addressed(&target).map_err(Status::unavailable)?;
-        let transfer = receive_snapshot::Transfer::open(group, begin, &mut parts).await?;
+        let disk = self.consensus.peer_table().disk();
+        let transfer = receive_snapshot::Transfer::open(disk, group, begin, &mut parts).await?;
         Ok(Response::new(Box::pin(transfer.answers(parts))))
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Peers {
     pub(crate) pace: Pace,
     /// Replicas without a vote.
     newcomers: Mutex<BTreeSet<(ShardId, ReplicaId)>>,
-    disk: DiskSpace,
+    disk: Arc<DiskSpace>,
     #[cfg(feature = "sim")]
     restores_leaders: AtomicBool,
 }
@@ -75,7 +75,7 @@ impl Peers {
             traffic: TrafficMetrics::new(),
             pace,
             newcomers: Mutex::default(),
-            disk: DiskSpace::default(),
+            disk: Arc::default(),
             #[cfg(feature = "sim")]
             restores_leaders: AtomicBool::new(false),
         })
@@ -117,7 +117,7 @@ impl Peers {
     }
 
     /// The room on this node's disk.
-    pub(crate) const fn disk(&self) -> &DiskSpace {
+    pub(crate) const fn disk(&self) -> &Arc<DiskSpace> {
         &self.disk
     }
 

@@ -129,6 +129,14 @@ pub trait SnapshotReceiver: Send + 'static {
     /// What is already here, for [`SnapshotSource::chunk`].
     fn have(&self) -> Bytes;
 
+    /// Bytes that an earlier transfer left on the disk, for this one to go on from.
+    fn staged_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Removes what is on the disk, so that the next transfer begins anew.
+    fn give_up(self: Box<Self>) {}
+
     /// Takes one chunk.
     ///
     /// # Errors

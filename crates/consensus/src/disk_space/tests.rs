@@ -46,6 +46,27 @@ fn a_measurement_closes_it_and_another_opens_it() {
     assert_eq!((space.full(), space.admit(1)), (None, Ok(())));
 }
 
+#[test]
+fn a_snapshot_needs_room_twice_until_it_is_installed() {
+    let space = Arc::<DiskSpace>::default();
+    let mut unmeasured = Reservation::new(Arc::clone(&space), 10);
+    assert_eq!(unmeasured.grow(10), Ok(()));
+    drop(unmeasured);
+    space.begin_measuring();
+    space.begin_measuring();
+    space.measured(10_000, 1_000);
+    let mut room = Reservation::new(Arc::clone(&space), 2_000);
+    assert_eq!(room.grow(3_000), Ok(()));
+    let full = Full { free: 2_000, required: 1_000 };
+    assert_eq!(room.grow(1_000), Err(full), "2,000 again, 3,000 and 3,000 again");
+    space.begin_measuring();
+    space.begin_measuring();
+    space.measured(7_000, 1_000);
+    assert_eq!(space.spare(), 1_000, "what came was written");
+    drop(room);
+    assert_eq!(space.spare(), 6_000);
+}
+
 #[tokio::test(start_paused = true)]
 async fn load_between_two_measurements_is_counted() {
     let space = DiskSpace::default();

@@ -1,5 +1,8 @@
 //! Receives one snapshot and installs it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use openraft::alias::SnapshotOf;
@@ -7,8 +10,10 @@ use openraft::storage::SnapshotMeta;
 use quipu_proto::peer as proto;
 use quipu_proto::peer::snapshot_answer::Answer;
 use quipu_proto::peer::snapshot_part::Part;
+use quipu_runtime::run_blocking;
 use tonic::{Status, Streaming};
 
+use crate::disk_space::{DiskSpace, Full, Reservation};
 use crate::group::Group;
 use crate::snapshot::{self, SnapshotData};
 use crate::state_machine::SnapshotReceiver;
@@ -17,6 +22,8 @@ use crate::{membership, metrics, wire};
 
 /// A larger manifest is refused: it is kept in memory until the snapshot is installed.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
+/// What found no room is not sent again at once: the sender hears of it after this.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
 
 type Meta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 
@@ -62,10 +69,12 @@ pub(super) struct Transfer {
     vote: RaftVote,
     meta: Meta,
     receiver: Box<dyn SnapshotReceiver>,
+    room: Reservation,
 }
 
 impl Transfer {
     pub(super) async fn open(
+        disk: &Arc<DiskSpace>,
         group: Group,
         begin: proto::SnapshotBegin,
         parts: &mut Streaming<proto::SnapshotPart>,
@@ -80,7 +89,8 @@ impl Transfer {
         let receiver = group.machine().receiver(manifest).await;
         let receiver = receiver.map_err(|error| Status::aborted(error.to_string()))?;
         tracing::info!(shard = %group.shard(), %meta, "receiving a snapshot");
-        Ok(Self { group, vote, meta, receiver })
+        let room = Reservation::new(Arc::clone(disk), receiver.staged_bytes());
+        Ok(Self { group, vote, meta, receiver, room })
     }
 
     /// What is here already; then, after the last part, the vote.
@@ -103,6 +113,9 @@ impl Transfer {
         loop {
             match parts.message().await?.and_then(|part| part.part) {
                 Some(Part::Chunk(chunk)) => {
+                    if let Err(full) = self.room.grow(chunk.len()) {
+                        return Err(self.give_up(full).await);
+                    }
                     received.increment(u64::try_from(chunk.len()).expect("a length fits in u64"));
                     let written = snapshot::write_chunk(self.receiver, chunk).await;
                     self.receiver = written.map_err(refused)?;
@@ -115,6 +128,16 @@ impl Transfer {
         }
         self.receiver = snapshot::finish(self.receiver).await.map_err(refused)?;
         self.install().await
+    }
+
+    /// There is no room for the rest of it: what has come makes room for what is needed more.
+    async fn give_up(self, full: Full) -> Status {
+        tracing::warn!(shard = %self.group.shard(), %full, "a snapshot is given up");
+        if run_blocking(move || self.receiver.give_up()).await.is_err() {
+            return Status::internal("giving up a snapshot panicked");
+        }
+        tokio::time::sleep(NO_ROOM_PAUSE).await;
+        Status::resource_exhausted(full.to_string())
     }
 
     async fn install(self) -> Result<Answer, Status> {

@@ -139,6 +139,14 @@ impl SnapshotReceiver for Receiver {
         self.have_bytes.clone()
     }
 
+    fn staged_bytes(&self) -> u64 {
+        self.ticket.with(|staged| staged.bytes()).unwrap_or_default()
+    }
+
+    fn give_up(self: Box<Self>) {
+        drop(self.ticket.redeem());
+    }
+
     fn write(&mut self, chunk: Bytes) -> Result<(), StateMachineError> {
         let refuse = |error| failed("receive", "snapshot", error);
         for section in sections(&chunk).map_err(refuse)? {

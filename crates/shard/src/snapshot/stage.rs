@@ -72,6 +72,11 @@ impl Staged {
         Ok(())
     }
 
+    /// Bytes it has on the disk.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.end
+    }
+
     /// What is staged of a partition.
     pub(crate) fn partition(&self, partition: PartitionId) -> Option<&StagedPartition> {
         self.partitions.get(&partition)
