@@ -10,6 +10,7 @@ use quipu_proto::peer::message::Body;
 use quipu_proto::peer::peer_server::{Peer as PeerRpc, PeerServer};
 use quipu_runtime::{Deadline, OnExit};
 use quipu_types::{NodeId, ShardId, limits};
+use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -33,6 +34,8 @@ pub type PeerService = PeerServer<Service>;
 /// The handler behind [`PeerService`].
 pub struct Service {
     consensus: Arc<Consensus>,
+    /// Turns of the snapshots that are received.
+    turns: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Service {
@@ -43,7 +46,8 @@ impl std::fmt::Debug for Service {
 
 /// The service of a node.
 pub(crate) fn service(consensus: Arc<Consensus>) -> PeerService {
-    PeerServer::new(Service { consensus })
+    let turns = Arc::new(Semaphore::new(receive_snapshot::AT_ONCE));
+    PeerServer::new(Service { consensus, turns })
         .max_decoding_message_size(limits::GRPC_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::GRPC_MESSAGE_BYTES_MAX)
 }
@@ -104,8 +108,9 @@ impl PeerRpc for Service {
         self.admit(begin.hello.as_ref())?;
         let target = begin.target.unwrap_or_default();
         let group = self.consensus.addressed(&target).map_err(Status::unavailable)?;
-        let disk = self.consensus.peer_table().disk();
-        let transfer = receive_snapshot::Transfer::open(disk, group, begin, &mut parts).await?;
+        let turn = receive_snapshot::turn(&self.turns, &group).await?;
+        let room = (turn, Arc::clone(self.consensus.peer_table().disk()));
+        let transfer = receive_snapshot::Transfer::open(room, group, begin, &mut parts).await?;
         Ok(Response::new(Box::pin(transfer.answers(parts))))
     }
 

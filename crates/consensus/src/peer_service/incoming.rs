@@ -128,7 +128,8 @@ fn append_to(
     let bytes: usize = append.entries.iter().map(|entry| entry.payload.len()).sum();
     // Heartbeats and news of commits need no room.
     let has_room = bytes == 0 || consensus.disk().admit_entries(bytes).is_ok();
-    let group = group.and_then(|it| has_room.then_some(it).ok_or("the disk is full".to_owned()));
+    let group =
+        group.and_then(|it| has_room.then_some(it).ok_or_else(|| "the disk is full".to_owned()));
     let request = wire::from_append(append).map_err(|error| error.to_string());
     async move {
         let result = match (group, request) {

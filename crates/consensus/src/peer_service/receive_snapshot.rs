@@ -11,6 +11,8 @@ use quipu_proto::peer as proto;
 use quipu_proto::peer::snapshot_answer::Answer;
 use quipu_proto::peer::snapshot_part::Part;
 use quipu_runtime::run_blocking;
+use quipu_types::ShardId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 
 use crate::disk_space::{DiskSpace, Full, Reservation};
@@ -22,6 +24,11 @@ use crate::{membership, metrics, wire};
 
 /// A larger manifest is refused: it is kept in memory until the snapshot is installed.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
+/// Snapshots of shards that are received at once: what is staged of them needs room beside what is
+/// stored.
+pub(super) const AT_ONCE: usize = 2;
+/// A sender that is silent for so long gives others their turn.
+const PART_WAIT: Duration = Duration::from_secs(30);
 /// What found no room is not sent again at once: the sender hears of it after this.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
 
@@ -36,6 +43,18 @@ pub(super) async fn begin(
         Some(proto::SnapshotPart { part: Some(Part::Begin(begin)) }) => Ok(begin),
         Some(_) | None => Err(Status::invalid_argument("the first part is no beginning")),
     }
+}
+
+/// Waits for the turn of a shard's snapshot. The metadata's, which is small, needs none.
+pub(super) async fn turn(
+    turns: &Arc<Semaphore>,
+    group: &Group,
+) -> Result<Option<OwnedSemaphorePermit>, Status> {
+    if group.shard() == ShardId::METADATA {
+        return Ok(None);
+    }
+    let turn = Arc::clone(turns).acquire_owned().await;
+    turn.map(Some).map_err(|_| Status::unavailable("the node stops"))
 }
 
 /// Reads the manifest, which follows the first part.
@@ -70,11 +89,12 @@ pub(super) struct Transfer {
     meta: Meta,
     receiver: Box<dyn SnapshotReceiver>,
     room: Reservation,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Transfer {
     pub(super) async fn open(
-        disk: &Arc<DiskSpace>,
+        (turn, disk): (Option<OwnedSemaphorePermit>, Arc<DiskSpace>),
         group: Group,
         begin: proto::SnapshotBegin,
         parts: &mut Streaming<proto::SnapshotPart>,
@@ -89,8 +109,8 @@ impl Transfer {
         let receiver = group.machine().receiver(manifest).await;
         let receiver = receiver.map_err(|error| Status::aborted(error.to_string()))?;
         tracing::info!(shard = %group.shard(), %meta, "receiving a snapshot");
-        let room = Reservation::new(Arc::clone(disk), receiver.staged_bytes());
-        Ok(Self { group, vote, meta, receiver, room })
+        let room = Reservation::new(disk, receiver.staged_bytes());
+        Ok(Self { group, vote, meta, receiver, room, _turn: turn })
     }
 
     /// What is here already; then, after the last part, the vote.
@@ -111,7 +131,9 @@ impl Transfer {
         let refused = |error: crate::StateMachineError| Status::aborted(error.to_string());
         let received = metrics::snapshot_bytes("in");
         loop {
-            match parts.message().await?.and_then(|part| part.part) {
+            let next = tokio::time::timeout(PART_WAIT, parts.message()).await;
+            let next = next.map_err(|_| Status::deadline_exceeded("the sender is silent"))??;
+            match next.and_then(|part| part.part) {
                 Some(Part::Chunk(chunk)) => {
                     if let Err(full) = self.room.grow(chunk.len()) {
                         return Err(self.give_up(full).await);
