@@ -89,6 +89,8 @@ async fn who_is_behind_is_shown_with_a_number_that_moves_until_it_is_in_sync() -
         let (bytes, before) = (number("bytes_done")?, seen.load(Ordering::Relaxed));
         ensure!(bytes >= before, "{shown} after {before}");
         ensure!(described["is_in_sync"] == false, "{described}");
+        let ready = probe(&cluster, behind).await?;
+        ensure!(ready.starts_with("HTTP/1.1 503") && ready.contains("entries behind"), "{ready}");
         ensure!(shown["lag_records"].as_u64() >= Some(number("records_total")? / 2), "{shown}");
         let counted = received(&cluster, behind).await?;
         ensure!(bytes as f64 <= counted, "{counted} bytes are counted: {shown}");
@@ -112,9 +114,17 @@ async fn who_is_behind_is_shown_with_a_number_that_moves_until_it_is_in_sync() -
         ensure!(described["is_in_sync"] == true, "{described}");
         ensure!(shown["state"] == "in-sync" && shown["transfer"].is_null(), "{shown}");
         ensure!(shown["high_watermark"] == RECORDS, "{shown}");
+        let ready = probe(&cluster, behind).await?;
+        ensure!(ready.starts_with("HTTP/1.1 200"), "{ready}");
         Ok(())
     })
     .await
+}
+
+/// Whether a node calls itself ready.
+async fn probe(cluster: &Cluster, node: u64) -> Result<String> {
+    let node = cluster.nodes().iter().find(|it| it.id() == node).context("a node")?;
+    metrics::get(node.metrics_address(), "/health/ready").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

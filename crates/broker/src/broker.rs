@@ -12,6 +12,7 @@ use quipu_types::{MoveId, NodeId, PartitionId, ReplicaId, ShardId};
 use tokio::sync::Semaphore;
 
 use crate::calls;
+use crate::catching_up::{self, CatchingUp};
 use crate::coordinator::Coordinator;
 use crate::damage::{self, Damages, Loans};
 use crate::fetch::FetchMemory;
@@ -87,13 +88,17 @@ pub(crate) struct Inner {
     pub(crate) fetch_memory: FetchMemory,
     pub(crate) coordinator: Coordinator,
     pub(crate) metrics: BrokerMetrics,
+    pub(crate) catching_up: CatchingUp,
 }
 
 impl Broker {
     /// Starts the broker's tasks: shards open as the image names them.
     #[must_use]
     pub fn start(env: BrokerEnv) -> Self {
-        Self::start_with(env, host::all_duties)
+        let broker = Self::start_with(env, host::all_duties);
+        let catching_up = catching_up::run(broker.clone());
+        broker.inner.tasks.spawn("catching-up", OnExit::Log, catching_up);
+        broker
     }
 
     /// As [`Self::start`], with these duties beside each open shard.
@@ -118,6 +123,7 @@ impl Broker {
                 fetch_memory: FetchMemory::default(),
                 coordinator: Coordinator::default(),
                 metrics: BrokerMetrics::default(),
+                catching_up: CatchingUp::default(),
             }),
         };
         calls::register(&broker);

@@ -31,6 +31,9 @@ pub(crate) const MOVING_PIECE: u32 = 0x0105;
 /// Asks a replica for everything up to an offset, piece by piece.
 pub(crate) const COPY_LOG: u32 = 0x0106;
 
+/// Asks the leader of a shard how far it has applied its log.
+pub(crate) const SHARD_APPLIED: u32 = 0x0107;
+
 /// Bytes of a partition in a payload.
 pub(crate) const PARTITION_BYTES: usize = 20;
 /// How long a question of another node is worked on.
@@ -66,6 +69,9 @@ pub(crate) fn register(broker: &Broker) {
     });
     on_call(broker, MOVING_PIECE, |broker, payload| {
         Box::pin(async move { broker.answer_piece(payload).await })
+    });
+    on_call(broker, SHARD_APPLIED, |broker, payload| {
+        Box::pin(async move { broker.answer_applied(&payload) })
     });
     on_call(broker, COPY_LOG, |broker, payload| {
         Box::pin(async move { broker.answer_log(payload).await })

@@ -179,6 +179,9 @@ impl Broker {
     #[must_use]
     pub fn ready_problems(&self) -> Vec<String> {
         let mut problems = self.started_problems();
+        if problems.is_empty() {
+            problems = self.inner.catching_up.problems();
+        }
         if self.is_stopping() {
             problems.push("this node is shutting down".to_owned());
         }

@@ -15,6 +15,7 @@
 pub mod arrivals;
 mod broker;
 mod calls;
+mod catching_up;
 pub mod checksum;
 pub mod cluster;
 mod compaction;

@@ -59,7 +59,7 @@ fn report(peer: &Peer, end: End) {
             tracing::warn!(node = %peer.node(), why, "the peer turns this node away");
             peer.set_rejected_by(Some(why));
         }
-        End::Rejected(why) => peer.set_rejected(why),
+        End::Rejected(why) => peer.set_rejected(Some(why)),
     }
 }
 

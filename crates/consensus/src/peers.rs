@@ -186,9 +186,9 @@ impl Peers {
         let verdict = judge(&self.identity(), hello, policy.as_ref());
         if let Err(rejection) = &verdict {
             tracing::warn!(node = %hello.sender.node, %rejection, "turned a peer away");
-            if let Some(peer) = self.peer(hello.sender.node) {
-                peer.set_rejected(rejection.to_string());
-            }
+        }
+        if let Some(peer) = self.peer(hello.sender.node) {
+            peer.set_rejected(verdict.as_ref().err().map(ToString::to_string));
         }
         verdict
     }

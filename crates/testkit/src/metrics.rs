@@ -13,9 +13,17 @@ use crate::{Cluster, NodeProcess};
 /// # Errors
 /// When the node does not answer.
 pub async fn scrape(address: SocketAddr) -> Result<String> {
-    const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n";
+    get(address, "/metrics").await
+}
+
+/// The whole answer of a node to a GET, from the status line on.
+///
+/// # Errors
+/// When the node does not answer.
+pub async fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n");
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(REQUEST).await?;
+    stream.write_all(request.as_bytes()).await?;
     let mut page = Vec::new();
     stream.read_to_end(&mut page).await?;
     Ok(String::from_utf8_lossy(&page).into_owned())

@@ -110,8 +110,8 @@ impl Peer {
         self.health().rejected_by = why;
     }
 
-    pub(crate) fn set_rejected(&self, why: String) {
-        self.health().rejected = Some(why);
+    pub(crate) fn set_rejected(&self, why: Option<String>) {
+        self.health().rejected = why;
     }
 
     pub(crate) fn opened(&self) {
