@@ -1,6 +1,7 @@
 """Runs checks: functions named `check_…` of a suite's module, each with a sentence as its docstring."""
 
 import importlib
+import inspect
 import os
 import sys
 import time
@@ -61,7 +62,7 @@ def run(suites: list[str], update: bool, only: str) -> int:
     passed, failed, skipped = 0, 0, 0
     for suite in suites:
         module = importlib.import_module(f"{suite}_suite")
-        checks = [(name, it) for name, it in vars(module).items() if name.startswith("check_") and only in name]
+        checks = [(name, it) for name, it in vars(module).items() if inspect.isfunction(it) and name.startswith("check_") and only in name]
         for name, check in checks:
             begun = time.monotonic()
             try:

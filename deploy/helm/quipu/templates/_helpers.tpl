@@ -129,7 +129,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- $peer := $values.listeners.peer.port | int -}}
 [node]
 id = {{ include "quipu.nodeId" . }}
-# A folder of the volume, not its root: a journal that cannot be read is renamed beside it.
+# A folder of the volume: its root has what the file system puts there.
 data-dir = "/var/lib/quipu/data"
 {{- with get $values.rack.byOrdinal ($ordinal | toString) }}
 rack = {{ . | quote }}
