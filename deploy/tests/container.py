@@ -62,13 +62,13 @@ class Container:
     def run(self, words: list[str], env: dict[str, str] | None = None, timeout: float = 60) -> subprocess.CompletedProcess:
         """Runs it to its end."""
         path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        return subprocess.run(self.command(words), env={**path, **(env or {})}, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        return subprocess.run(self.command(words), env={**(env or {}), **path}, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
 
     def start(self, words: list[str], env: dict[str, str], log: Path) -> subprocess.Popen:
         """Starts it; the process is the program itself."""
         path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         with open(log, "ab") as output:
-            return subprocess.Popen(self.command(words), env={**path, **env}, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            return subprocess.Popen(self.command(words), env={**env, **path}, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
 
 def stop(process: subprocess.Popen, grace: float) -> bool:
