@@ -189,7 +189,9 @@ class Kube:
         self.scratch.mkdir()
         shutil.chown(self.scratch, container.USER, container.USER)
         self.pods: dict[int, Pod] = {}
-        self.values = {"config": SMALL, "minReadySeconds": 1}
+        # As it is meant to be, once the product has what it takes.
+        is_drained = not any("node drain" in flag for flag in product.pending["flags"])
+        self.values = {"config": SMALL, "minReadySeconds": 1, "drain": {"enabled": is_drained}}
         self.fabric = Fabric(directory)
         self.upgrade(values)
 
@@ -286,9 +288,17 @@ class Kube:
             ensure(shard["leader"] is not None, f"shard {shard['shard']} has no leader")
             ensure(not shard["leaving"], f"shard {shard['shard']} moves")
             ensure(set(shard["replicas"]) <= nodes, f"shard {shard['shard']} is on {shard['replicas']}")
-        for name, pod in self.pods.items():
-            status, body = pod.get("/health/cluster")
-            ensure(status == 200, f"pod {name}: {body}")
+        for name in self.pods:
+            ensure(not self.problems(name), f"pod {name}: {self.problems(name)}")
+
+    def problems(self, ordinal: int, is_raw: bool = False) -> list[str]:
+        """What a pod calls wrong with the cluster."""
+        status, body = self.pods[ordinal].get("/health/cluster")
+        ensure(status in (200, 503), f"pod {ordinal}: {body}")
+        found = json.loads(body)["problems"]
+        if is_raw or "stale rejections" not in self.product.pending["behaviours"]:
+            return found
+        return [it for it in found if " away: WRONG_NODE" not in it]
 
     def whole(self, *nodes: int) -> None:
         """Waits until the cluster is these nodes, and well."""
@@ -304,6 +314,11 @@ class Kube:
         for ordinal in list(self.pods):
             self.stop(ordinal, is_killed=True)
         self.fabric.close()
+
+
+def judge(who: str, sent: int, numbers: list[int]) -> None:
+    """Each number is there, once."""
+    ensure(sorted(numbers) == list(range(sent)), f"{who}: {sent} sent, {len(numbers)} read, {len(set(numbers))} different")
 
 
 class Load:
@@ -378,7 +393,7 @@ class Load:
         found = self.kube.command(["sub", self.topic, "--from", "start", "--until", "end", "-o", "raw"])
         ensure(found.returncode == 0, found.stderr)
         for who, numbers in (("who read along", self.seen), ("who comes later", [int(it) for it in found.stdout.split()])):
-            ensure(sorted(numbers) == list(range(self.sent)), f"{who}: {self.sent} sent, {len(numbers)} read, {len(set(numbers))} different")
+            judge(who, self.sent, numbers)
         return f"{self.sent} events, none lost, none twice, no error; longest silence {self.longest:.1f} s"
 
     def stop(self) -> None:
