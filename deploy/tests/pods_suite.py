@@ -1,5 +1,6 @@
 """The life of pods: what the chart renders, run as processes, under load."""
 
+import json
 import time
 from contextlib import contextmanager
 
@@ -81,6 +82,35 @@ def check_rolling_update(context: Context) -> None:
                 kube.ready()
                 load.goes_on()
         kube.whole(1, 2, 3)
+
+
+def check_ready_is_caught_up(context: Context) -> None:
+    """a pod is ready when its replicas have what they missed, not before: the next one may be restarted then"""
+    is_early = "ready before caught up" in context.product.pending["behaviours"]
+    # Nothing is followed through the log: what was missed comes as a snapshot, at this rate.
+    storage = {**pods.SMALL["storage"], "journal-entries-kept": 0}
+    slow = {"config": {**pods.SMALL, "storage": storage, "limits": {"catch-up-rate": "64KiB" if is_early else "1MiB"}}}
+    with three(context, slow) as kube:
+        made = kube.command(["topic", "create", "large", "--partitions", "3"])
+        ensure(made.returncode == 0, made.stderr)
+        kube.stop(3)
+        (kube.scratch / "lines").write_text("".join(f"{number:04000d}\n" for number in range(3000)))
+        sent = kube.command(["pub", "large", "--file", "/tmp/lines"], timeout=pods.WAIT)
+        ensure(sent.returncode == 0, sent.stderr)
+        # Until it is in a checkpoint, and purged from the journal.
+        time.sleep(3)
+        kube.start(3)
+        kube.until("the pod to be ready", lambda: ensure(kube.pods[3].ready_since, "not ready"), wait=300)
+        lacking = []
+        for partition in "012":
+            answer = kube.command(["partition", "describe", "large", partition, "-o", "json"])
+            ensure(answer.returncode == 0, answer.stderr)
+            own = next(it for it in json.loads(answer.stdout)["replicas"] if it["node_id"] == 3)
+            lacking += [(partition, own["state"])] if own["state"] not in ("in-sync", "leads") else []
+        if is_early:
+            ensure(lacking, "a pod that is ready has caught up: take `ready before caught up` from deploy/tests/pending.yaml, and minReadySeconds may be 0")
+        else:
+            ensure(not lacking, f"the pod is ready, its replicas are not: {lacking}")
 
 
 def check_restart(context: Context) -> None:

@@ -12,6 +12,7 @@ QUIPU_BIN, else in ~/.cache/quipu/target/debug. Python packages go into a virtua
 """
 
 import argparse
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -31,6 +32,10 @@ def enter_venv() -> None:
     python = venv / "bin/python"
     if Path(sys.prefix) == venv:
         return
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    # One at a time: who comes second finds it made.
+    lock = open(venv.parent / "deploy.lock", "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = hashlib.sha256(version.encode() + REQUIREMENTS.read_bytes()).hexdigest()
     stamp = venv / "requirements.sha256"
@@ -38,8 +43,10 @@ def enter_venv() -> None:
         print(f"installing what the checks need into {venv} (once)", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, "--no-deps", "-r", REQUIREMENTS], check=True)
+        if subprocess.run([*install, "--no-deps", "-r", REQUIREMENTS]).returncode != 0:
+            sys.exit("the packages cannot be installed: nothing was checked")
         stamp.write_text(wanted)
+    lock.close()
     os.execv(python, [str(python), *sys.argv])
 
 
