@@ -29,6 +29,8 @@ def need_root(*tools: str) -> None:
 @contextmanager
 def rootfs(binary: Path):
     """The image's root, made by the script that the Dockerfile runs."""
+    if os.geteuid() != 0:
+        raise Skipped("needs root")
     with tempfile.TemporaryDirectory(prefix="quipu-rootfs-") as directory:
         root = Path(directory) / "root"
         subprocess.run([DEPLOY / "rootfs.sh", binary, root], check=True)
