@@ -70,11 +70,12 @@ async fn arm(words: String) -> Result<(), (StatusCode, String)> {
 }
 
 async fn metrics_text(State(routes): State<Routes>) -> impl IntoResponse {
-    telemetry::process::refresh();
+    let process = telemetry::process::refresh();
     if let Some(broker) = routes.progress.broker() {
         broker.refresh_metrics();
     }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], routes.metrics.render())
+    let text = routes.metrics.render() + &process;
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
 async fn started(State(routes): State<Routes>) -> impl IntoResponse {
