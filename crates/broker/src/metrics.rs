@@ -31,6 +31,18 @@ const MOVED_BYTES: &str = "quipu_node_partition_moved_bytes_total";
 const SCRUBS: &str = "quipu_node_scrubs_total";
 const PANICS: &str = "quipu_request_panics_total";
 
+/// What a request may fail with through no fault of its sender.
+const FAULTS: [ErrorCode; 8] = [
+    ErrorCode::LeadershipLost,
+    ErrorCode::ControllerUnavailable,
+    ErrorCode::NotEnoughReplicas,
+    ErrorCode::StorageFull,
+    ErrorCode::Overloaded,
+    ErrorCode::DeadlineExceeded,
+    ErrorCode::DataCorrupt,
+    ErrorCode::Internal,
+];
+
 /// Topics with series of their own; the rest share [`OTHER`]. A scrape stays small, whatever users
 /// create.
 const TOPICS_MAX: usize = 1_000;
@@ -78,6 +90,20 @@ pub fn describe() {
     );
     crate::coordinator::describe_metrics();
     describe_counter!(PANICS, Unit::Count, "Requests that ended in a defect of the server.");
+    begin_at_zero();
+}
+
+/// A rate of what never happened is 0, not missing.
+fn begin_at_zero() {
+    for name in [MOVES, MOVED_BYTES, SCRUBS] {
+        counter!(name).increment(0);
+    }
+    for api in ["produce", "fetch"] {
+        counter!(PANICS, "api" => api).increment(0);
+        for fault in FAULTS {
+            counter!(REQUESTS, "api" => api, "error" => fault.name()).increment(0);
+        }
+    }
 }
 
 /// Counts one answered request.
