@@ -63,6 +63,22 @@ impl Survey {
         self.shards.values().filter(is_short).map(|shard| shard.partitions).sum()
     }
 
+    /// Those of them that the next failure takes the majority from, or that have none.
+    pub(crate) fn at_risk_partitions(&self) -> usize {
+        let is_at_risk = |shard: &&ShardSurvey| {
+            let (replicas, missing) = (shard.replicas.len(), self.missing(shard));
+            missing > 0 && replicas.saturating_sub(missing) <= replicas / 2 + 1
+        };
+        self.shards.values().filter(is_at_risk).map(|shard| shard.partitions).sum()
+    }
+
+    /// Replicas of a shard that do not answer.
+    fn missing(&self, shard: &ShardSurvey) -> usize {
+        let is_missing =
+            |node: NodeId| self.down.contains_key(&node) || shard.silent.contains(&node);
+        shard.replicas.iter().filter(|node| is_missing(**node)).count()
+    }
+
     /// Everything that is not well, one sentence each.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -227,6 +243,7 @@ impl Broker {
         let census = Census {
             leaderless: survey.leaderless_partitions(),
             under_replicated: survey.under_replicated_partitions(),
+            at_risk: survey.at_risk_partitions(),
             nodes_down: survey.down.len(),
             topics: image.topics.len(),
             partitions: survey.shards.values().map(|shard| shard.partitions).sum(),
@@ -270,7 +287,7 @@ mod tests {
     fn a_dead_node_is_named_with_what_it_costs() {
         let mut survey = survey();
         survey.down.insert(NodeId::new(3), "host3:9292".to_owned());
-        assert_eq!(survey.under_replicated_partitions(), 4);
+        assert_eq!((survey.under_replicated_partitions(), survey.at_risk_partitions()), (4, 4));
         assert_eq!(
             survey.problems(),
             [
@@ -289,6 +306,17 @@ mod tests {
             ["node 2 lost its journal and is being rebuilt: 3 of its replicas are still to take \
               the places of those it lost"]
         );
+    }
+
+    #[test]
+    fn of_five_replicas_one_may_be_away_without_risk() {
+        let mut survey = survey();
+        let nodes = (1..=5).map(NodeId::new).collect();
+        survey.shards.get_mut(&ShardId::new(2)).expect("it is there").replicas = nodes;
+        survey.down.insert(NodeId::new(4), String::new());
+        assert_eq!((survey.under_replicated_partitions(), survey.at_risk_partitions()), (2, 0));
+        survey.down.insert(NodeId::new(5), String::new());
+        assert_eq!((survey.under_replicated_partitions(), survey.at_risk_partitions()), (2, 2));
     }
 
     #[test]

@@ -19,6 +19,7 @@ const RECORDS_DELETED: &str = "quipu_topic_records_deleted_total";
 const BYTES_DELETED: &str = "quipu_topic_bytes_deleted_total";
 const LEADERLESS: &str = "quipu_cluster_leaderless_partitions";
 const UNDER_REPLICATED: &str = "quipu_cluster_under_replicated_partitions";
+const AT_RISK: &str = "quipu_cluster_at_risk_partitions";
 const NODES_DOWN: &str = "quipu_cluster_nodes_down";
 const TOPICS: &str = "quipu_cluster_topics";
 const PARTITIONS: &str = "quipu_cluster_partitions";
@@ -76,6 +77,11 @@ pub fn describe() {
         UNDER_REPLICATED,
         Unit::Count,
         "Partitions with a replica on a node that is down."
+    );
+    describe_gauge!(
+        AT_RISK,
+        Unit::Count,
+        "Partitions that lack a replica and lose their majority with the next."
     );
     describe_gauge!(NODES_DOWN, Unit::Count, "Nodes that do not answer this one.");
     describe_gauge!(TOPICS, Unit::Count, "Topics.");
@@ -268,6 +274,7 @@ impl Appending {
 pub(crate) struct Census {
     pub(crate) leaderless: usize,
     pub(crate) under_replicated: usize,
+    pub(crate) at_risk: usize,
     pub(crate) nodes_down: usize,
     pub(crate) topics: usize,
     pub(crate) partitions: usize,
@@ -283,6 +290,7 @@ impl Census {
         let gauges = [
             (LEADERLESS, self.leaderless),
             (UNDER_REPLICATED, self.under_replicated),
+            (AT_RISK, self.at_risk),
             (NODES_DOWN, self.nodes_down),
             (TOPICS, self.topics),
             (PARTITIONS, self.partitions),
