@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use quipu_consensus::{PeerStatus, Role};
+use quipu_consensus::{Full, PeerStatus, Role};
 use quipu_metadata::Image;
-use quipu_types::{NodeId, ShardId};
+use quipu_types::{NodeId, ShardId, TopicId};
 
 use crate::Broker;
-use crate::metrics::Census;
-use quipu_consensus::Full;
+use crate::metrics::{Census, TopicCensus};
 
 /// Before the first shards are made.
 const NO_SHARDS: &str = "the cluster has no shards yet: not all of its nodes have registered";
@@ -253,7 +252,32 @@ impl Broker {
             is_storage_full: survey.full.is_some(),
         };
         census.publish();
+        self.refresh_topics(&image);
     }
+
+    fn refresh_topics(&self, image: &Image) {
+        let mut led: BTreeMap<TopicId, u64> = BTreeMap::new();
+        for shard in self.inner.shards.all().iter().filter(|shard| shard.is_ready_leader()) {
+            for handle in shard.partitions().into_iter().filter_map(|id| shard.partition(id)) {
+                *led.entry(handle.id().topic).or_default() += handle.size_bytes();
+            }
+        }
+        for (_, topic) in &image.topics {
+            let config = image.effective(topic);
+            let retention_ms = config.retention_ms.filter(|_| config.cleanup.is_deleted());
+            let census = TopicCensus {
+                bytes_led: led.get(&topic.id).map_or(0.0, |bytes| float(*bytes)),
+                partitions: float(topic.partitions.len() as u64),
+                retention_seconds: retention_ms.map_or(f64::INFINITY, |ms| float(ms) / 1e3),
+            };
+            self.inner.metrics.topic(topic).show(&census);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+const fn float(value: u64) -> f64 {
+    value as f64
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! All metrics of this crate. Labels: api and error code, both closed sets; topics up to a bound.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ const BYTES_OUT: &str = "quipu_topic_bytes_out_total";
 const DUPLICATES: &str = "quipu_topic_duplicate_batches_total";
 const RECORDS_DELETED: &str = "quipu_topic_records_deleted_total";
 const BYTES_DELETED: &str = "quipu_topic_bytes_deleted_total";
+const TOPIC_SIZE: &str = "quipu_topic_size_bytes";
+const TOPIC_PARTITIONS: &str = "quipu_topic_partitions";
+const TOPIC_RETENTION: &str = "quipu_topic_retention_seconds";
 const LEADERLESS: &str = "quipu_cluster_leaderless_partitions";
 const UNDER_REPLICATED: &str = "quipu_cluster_under_replicated_partitions";
 const AT_RISK: &str = "quipu_cluster_at_risk_partitions";
@@ -68,6 +71,17 @@ pub fn describe() {
         BYTES_DELETED,
         Unit::Bytes,
         "Bytes deleted by retention, by reason: age, size."
+    );
+    describe_gauge!(
+        TOPIC_SIZE,
+        Unit::Bytes,
+        "Bytes of the topic's partitions that this node leads: the sum is one copy of the topic."
+    );
+    describe_gauge!(TOPIC_PARTITIONS, Unit::Count, "Partitions of the topic, on all nodes.");
+    describe_gauge!(
+        TOPIC_RETENTION,
+        Unit::Seconds,
+        "How long the topic keeps records at least; +Inf: age removes none."
     );
     describe_counter!(MOVES, Unit::Count, "Partitions brought to shards that this node led.");
     describe_counter!(MOVED_BYTES, Unit::Bytes, "Bytes of batches brought with them.");
@@ -139,6 +153,21 @@ pub fn panicked(api: &'static str) {
     counter!(PANICS, "api" => api).increment(1);
 }
 
+/// A page of metrics without the series of topics that are gone: the recorder has them still.
+#[must_use]
+pub fn without_gone_topics(page: &str, image: &Image) -> String {
+    let topics: BTreeSet<&str> = image.topics.iter().map(|(name, _)| name.as_str()).collect();
+    without_topics(page, |topic| topic != OTHER && !topics.contains(topic))
+}
+
+fn without_topics(page: &str, is_gone: impl Fn(&str) -> bool) -> String {
+    let is_kept = |line: &&str| {
+        let label = line.split_once("topic=\"").and_then(|(_, rest)| rest.split_once('"'));
+        label.is_none_or(|(topic, _)| !is_gone(topic))
+    };
+    page.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// Instruments of topics, looked up once per topic.
 #[derive(Debug, Default)]
 pub struct BrokerMetrics {
@@ -179,7 +208,7 @@ impl BrokerMetrics {
         metrics
     }
 
-    /// Lets go of topics that are gone. Their series end when the exporter's idle time is over.
+    /// Lets go of topics that are gone. Their series end with [`without_gone_topics`].
     pub(crate) fn retain(&self, image: &Image) {
         let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|topic, _| image.topic_by_id(topic).is_some());
@@ -217,6 +246,16 @@ impl TopicMetrics {
         let (topic, reason) = (self.inner.topic.clone(), reason.name());
         counter!(RECORDS_DELETED, "topic" => topic.clone(), "reason" => reason).increment(records);
         counter!(BYTES_DELETED, "topic" => topic, "reason" => reason).increment(bytes);
+    }
+
+    /// Says what the topic holds and keeps.
+    pub(crate) fn show(&self, census: &TopicCensus) {
+        let topic = &self.inner.topic;
+        if topic != OTHER {
+            gauge!(TOPIC_SIZE, "topic" => topic.clone()).set(census.bytes_led);
+            gauge!(TOPIC_PARTITIONS, "topic" => topic.clone()).set(census.partitions);
+            gauge!(TOPIC_RETENTION, "topic" => topic.clone()).set(census.retention_seconds);
+        }
     }
 
     /// Counts bytes on their way out.
@@ -270,6 +309,14 @@ impl Appending {
     }
 }
 
+/// What a topic holds and keeps.
+pub(crate) struct TopicCensus {
+    pub(crate) bytes_led: f64,
+    pub(crate) partitions: f64,
+    /// Infinite when age removes nothing.
+    pub(crate) retention_seconds: f64,
+}
+
 /// Gauges that are read off when somebody asks.
 pub(crate) struct Census {
     pub(crate) leaderless: usize,
@@ -302,5 +349,17 @@ impl Census {
         for (name, value) in gauges {
             gauge!(name).set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_topics_that_are_gone_are_left_out() {
+        let page = "# TYPE a counter\na{topic=\"fees\"} 1\na{group=\"g\",topic=\"gone\"} 2\nb 3\n";
+        let kept = without_topics(page, |topic| topic == "gone");
+        assert_eq!(kept, "# TYPE a counter\na{topic=\"fees\"} 1\nb 3\n");
     }
 }
