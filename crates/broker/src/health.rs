@@ -6,8 +6,8 @@ use quipu_consensus::{Full, PeerStatus, Role};
 use quipu_metadata::Image;
 use quipu_types::{NodeId, ShardId, TopicId};
 
-use crate::Broker;
 use crate::metrics::{Census, TopicCensus};
+use crate::{Broker, metrics};
 
 /// Before the first shards are made.
 const NO_SHARDS: &str = "the cluster has no shards yet: not all of its nodes have registered";
@@ -253,6 +253,9 @@ impl Broker {
         };
         census.publish();
         self.refresh_topics(&image);
+        let groups = self.inner.consensus.groups();
+        let roles: Vec<Role> = groups.iter().map(|group| group.status().borrow().role).collect();
+        metrics::raft_groups(&roles);
     }
 
     fn refresh_topics(&self, image: &Image) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::{Counter, counter, gauge, histogram};
+use quipu_consensus::Role;
 use quipu_metadata::{Image, TopicRecord};
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{ErrorCode, TopicId};
@@ -29,6 +30,7 @@ const PARTITIONS: &str = "quipu_cluster_partitions";
 const PARTITIONS_MOVING: &str = "quipu_cluster_partitions_moving";
 const SHARDS_LED: &str = "quipu_node_shards_led";
 const SHARDS_OPEN: &str = "quipu_node_shards_open";
+const RAFT_GROUPS: &str = "quipu_raft_groups";
 const STORAGE_FULL: &str = "quipu_node_storage_full";
 const MOVES: &str = "quipu_node_partition_moves_total";
 const MOVED_BYTES: &str = "quipu_node_partition_moved_bytes_total";
@@ -104,6 +106,11 @@ pub fn describe() {
     describe_gauge!(SHARDS_LED, Unit::Count, "Shards this node leads.");
     describe_gauge!(SHARDS_OPEN, Unit::Count, "Shards this node has a replica of.");
     describe_gauge!(
+        RAFT_GROUPS,
+        Unit::Count,
+        "Replicas of this node by state: leader, follower, learner, candidate, stopped."
+    );
+    describe_gauge!(
         STORAGE_FULL,
         Unit::Count,
         "1 while the node takes no writes for want of space."
@@ -131,6 +138,22 @@ pub fn request(api: &'static str, error: Option<ErrorCode>, took: Duration) {
     let error = error.map_or("OK", ErrorCode::name);
     counter!(REQUESTS, "api" => api, "error" => error).increment(1);
     histogram!(REQUEST_SECONDS, "api" => api).record(took.as_secs_f64());
+}
+
+/// How many replicas of this node are in which state.
+pub(crate) fn raft_groups(roles: &[Role]) {
+    let states: [(&str, fn(&Role) -> bool); 5] = [
+        ("leader", |role| matches!(role, Role::Leader { .. })),
+        ("follower", |role| *role == Role::Follower),
+        ("learner", |role| *role == Role::Learner),
+        ("candidate", |role| *role == Role::Candidate),
+        ("stopped", |role| *role == Role::Stopped),
+    ];
+    for (state, is_it) in states {
+        let count = roles.iter().filter(|role| is_it(role)).count();
+        let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        gauge!(RAFT_GROUPS, "state" => state).set(count);
+    }
 }
 
 /// Counts a pass over everything stored.
