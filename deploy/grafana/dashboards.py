@@ -111,9 +111,9 @@ OVERVIEW = Dashboard(
             stat("Nodes that refuse writes", f"sum(quipu_node_storage_full{{{CLUSTER}}})",
                  "Nodes with less than storage.min-free on their disk.",
                  thresholds=NONE_IS_WELL, runbooks=["WritesRefused"]),
-            stat("In", rate("quipu_topic_bytes_in_total", CLUSTER), "Bytes of batches acknowledged.", "Bps"),
-            stat("Out", rate("quipu_topic_bytes_out_total", CLUSTER), "Bytes of batches read.", "Bps"),
-            stat("Records in", rate("quipu_topic_records_in_total", CLUSTER), "Records acknowledged.", "cps"),
+            stat("Bytes in, now", rate("quipu_topic_bytes_in_total", CLUSTER), "Bytes of batches acknowledged.", "Bps"),
+            stat("Bytes out, now", rate("quipu_topic_bytes_out_total", CLUSTER), "Bytes of batches read.", "Bps"),
+            stat("Records in, now", rate("quipu_topic_records_in_total", CLUSTER), "Records acknowledged.", "cps"),
             stat("Firing alerts",
                  'count(ALERTS{alertstate="firing",component="quipu",cluster=~"$cluster"}) or vector(0)',
                  "Alerts of rules.yaml that fire now.", thresholds=[(None, GREEN), (1, YELLOW)]),
@@ -134,8 +134,8 @@ OVERVIEW = Dashboard(
                   "From a fetch request to its answer. A fetch at the end of a log waits for records: "
                   "that time is in it.", "s"),
             graph("Errors by api", [
-                Query(f"{rate('quipu_requests_total', FAULTY, 'api')} / {rate('quipu_requests_total', NODE, 'api')}",
-                      "{{api}}"),
+                Query(f"({rate('quipu_requests_total', FAULTY, 'api')} or 0 * {rate('quipu_requests_total', NODE, 'api')})"
+                      f" / {rate('quipu_requests_total', NODE, 'api')}", "{{api}}"),
             ], "Requests that failed through no fault of their sender, as a part of all.", "percentunit",
                   thresholds=[(None, GREEN), (0.01, RED)], line=True, runbooks=["RequestErrors"], is_key=True),
             graph("Answers that are no success", [
