@@ -23,6 +23,8 @@ def check(lab, report, lacks):
     report.check("Prometheus evaluates every rule", unhealthy(lab))
     report.check("no alert fires on a cluster that is well", firing(lab))
     check_panels(lab, report, lacks)
+    report.check("runbooks use verbs and flags that the quipu command has", unknown_flags(lab))
+    report.check("queries of runbooks are queries", bad_queries(lab))
     report.check("lag in Grafana is the lag that quipu group lag shows", lag(lab))
     report.check("ends in Grafana grow as those that quipu topic describe shows", throughput(lab))
     report.check("series of a deleted topic vanish", [] if lacks else vanished(lab))
@@ -140,6 +142,41 @@ def series(lab, panel, expr, end):
         return [one for one in found if not math.isnan(float(one["value"][1]))]
     found = lab.query_range(expr, end - 30, end, 1)
     return [one for one in found if any(not math.isnan(float(value)) for _, value in one["values"])]
+
+
+def unknown_flags(lab):
+    for path in sorted(offline.RUNBOOKS.glob("*.md")):
+        for command in offline.commands(path.read_text()):
+            words = command.split()
+            verbs = [word for word in words[:3] if re.fullmatch(r"[a-z][a-z-]*", word)]
+            try:
+                page = help_of(lab, verbs)
+            except RuntimeError as error:
+                yield f"{path.name}: quipu {command}: {error}"
+                continue
+            for flag in re.findall(r"(?<!\S)(--[a-z-]+|-[a-z])(?=[ =]|$)", command):
+                if not re.search(rf"(?<![\w-]){flag}(?![\w-])", page):
+                    yield f"{path.name}: quipu {command}: there is no {flag}"
+
+
+def help_of(lab, verbs):
+    """Of the longest beginning that is a verb: what follows may be the name of a topic."""
+    for count in range(len(verbs), 0, -1):
+        try:
+            return lab.run(*verbs[:count], "--help")
+        except RuntimeError:
+            if count == 1:
+                raise
+
+
+def bad_queries(lab):
+    for path in sorted(offline.RUNBOOKS.glob("*.md")):
+        for block in re.findall(r"```promql\n(.*?)```", path.read_text(), re.S):
+            for query in block.strip().splitlines():
+                try:
+                    lab.query(query)
+                except ValueError as error:
+                    yield f"{path.name}: {query}: {error}"
 
 
 def lag(lab):

@@ -142,13 +142,19 @@ def runbook_words():
     known = in_source() | set(expected()["not_yet"]) | recorded()
     for path in sorted(RUNBOOKS.glob("*.md")):
         text = path.read_text()
-        for line in re.findall(r"\bquipu ((?:[a-z-]+ ?){1,3})", "\n".join(re.findall(r"`[^`\n]+`|```.*?```", text, re.S))):
-            words = line.split()
+        for words in map(str.split, commands(text)):
             if words[0] not in verbs or (len(words) > 1 and verbs[words[0]] and words[1] not in verbs[words[0]]):
                 yield f"{path.name}: there is no `quipu {' '.join(words[:2])}`"
         for name in set(METRIC.findall(" ".join(re.findall(r"`[^`\n]+`|```promql.*?```", text, re.S)))):
             if name not in known and promql.base(name, known) not in known and not name.startswith("dlq_"):
                 yield f"{path.name}: there is no metric {name}"
+
+
+def commands(text):
+    """What a page has the quipu command do: whole lines of examples, and what stands in backquotes."""
+    examples = re.findall(r"^\$ quipu (?:--servers \S+ )?(\w[^#|\n]*)", text, re.M)
+    inline = re.findall(r"(?<!`)`quipu (?:--servers \S+ )?(\w[^`\n]*)`", text)
+    return [command.strip() for command in examples + inline]
 
 
 def command_words():
