@@ -34,7 +34,6 @@ class Lab:
         self.processes, self.stand_in, self.is_up = [], None, False
         self.prometheus = f"http://127.0.0.1:{port + 80}"
         self.alertmanager = f"http://127.0.0.1:{port + 81}"
-        self.messages = []
 
     def __enter__(self):
         try:

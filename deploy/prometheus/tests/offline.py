@@ -87,7 +87,8 @@ def check(report):
 
 
 def tool(*words, cwd=DEPLOY):
-    done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True, check=False,
+                          timeout=300)
     return (done.stdout + done.stderr).strip().splitlines() if done.returncode else []
 
 
