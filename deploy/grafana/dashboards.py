@@ -89,31 +89,31 @@ OVERVIEW = Dashboard(
     [
         Row("Health", [
             stat("Nodes up", f"sum(up{{{CLUSTER}}})", "Nodes whose metrics Prometheus reaches.",
-                 runbooks=["NodeDown", "CrashLoop"]),
+                 runbooks=["NodeDown", "CrashLoop"], is_key=True),
             stat("Controllers", f"sum(quipu_controller_is_leader{{{CLUSTER}}})",
                  "Nodes that lead the metadata group: always one.",
-                 thresholds=[(None, RED), (1, GREEN), (2, RED)], runbooks=["NoController"]),
+                 thresholds=[(None, RED), (1, GREEN), (2, RED)], runbooks=["NoController"], is_key=True),
             stat("Leaderless partitions", f"max(quipu_cluster_leaderless_partitions{{{CLUSTER}}})",
                  "Partitions that can be neither written nor read now.",
-                 thresholds=NONE_IS_WELL, runbooks=["LeaderlessPartitions"]),
+                 thresholds=NONE_IS_WELL, runbooks=["LeaderlessPartitions"], is_key=True),
             stat("Under-replicated partitions", f"max(quipu_cluster_under_replicated_partitions{{{CLUSTER}}})",
                  "Partitions with a replica that does not answer.",
-                 thresholds=[(None, GREEN), (1, YELLOW)], runbooks=["UnderReplicated"]),
+                 thresholds=[(None, GREEN), (1, YELLOW)], runbooks=["UnderReplicated"], is_key=True),
             stat("Partitions at risk", f"max(quipu_cluster_at_risk_partitions{{{CLUSTER}}})",
-                 "Partitions that the next failure stops.", thresholds=NONE_IS_WELL, runbooks=["AtRisk"]),
+                 "Partitions that the next failure stops.", thresholds=NONE_IS_WELL, runbooks=["AtRisk"], is_key=True),
             stat("Leadership changes, 5 m", f"sum(increase(quipu_raft_leadership_changes_total{{{CLUSTER}}}[5m]))",
                  "New leaders that replicas have seen in five minutes, all together: three for each "
                  "change of a shard with three replicas.", runbooks=["LeadershipChurn"]),
             stat("Fullest disk",
                  f"max(1 - quipu_disk_free_bytes{{{CLUSTER}}} / quipu_disk_total_bytes{{{CLUSTER}}})",
                  "The part of the fullest node's disk that is in use.", "percentunit",
-                 [(None, GREEN), (0.85, YELLOW), (0.95, RED)], ["DiskLow", "DiskFillsSoon"]),
+                 [(None, GREEN), (0.85, YELLOW), (0.95, RED)], ["DiskLow", "DiskFillsSoon"], is_key=True),
             stat("Nodes that refuse writes", f"sum(quipu_node_storage_full{{{CLUSTER}}})",
                  "Nodes with less than storage.min-free on their disk.",
                  thresholds=NONE_IS_WELL, runbooks=["WritesRefused"]),
-            stat("Bytes in, now", rate("quipu_topic_bytes_in_total", CLUSTER), "Bytes of batches acknowledged.", "Bps"),
+            stat("Bytes in, now", rate("quipu_topic_bytes_in_total", CLUSTER), "Bytes of batches acknowledged.", "Bps", is_key=True),
             stat("Bytes out, now", rate("quipu_topic_bytes_out_total", CLUSTER), "Bytes of batches read.", "Bps"),
-            stat("Records in, now", rate("quipu_topic_records_in_total", CLUSTER), "Records acknowledged.", "cps"),
+            stat("Records in, now", rate("quipu_topic_records_in_total", CLUSTER), "Records acknowledged.", "cps", is_key=True),
             stat("Firing alerts",
                  'count(ALERTS{alertstate="firing",component="quipu",cluster=~"$cluster"}) or vector(0)',
                  "Alerts of rules.yaml that fire now.", thresholds=[(None, GREEN), (1, YELLOW)]),
@@ -137,7 +137,7 @@ OVERVIEW = Dashboard(
                 Query(f"({rate('quipu_requests_total', FAULTY, 'api')} or 0 * {rate('quipu_requests_total', NODE, 'api')})"
                       f" / {rate('quipu_requests_total', NODE, 'api')}", "{{api}}"),
             ], "Requests that failed through no fault of their sender, as a part of all.", "percentunit",
-                  thresholds=[(None, GREEN), (0.01, RED)], line=True, runbooks=["RequestErrors"], is_key=True),
+                  thresholds=[(None, GREEN), (0.01, RED)], line=True, runbooks=["RequestErrors"]),
             graph("Answers that are no success", [
                 Query(rate("quipu_requests_total", f'{NODE},error!="OK"', "api, error"), "{{api}} {{error}}"),
             ], "All errors, those of senders included. NOT_LEADER is how clients learn of a new leader.", "reqps"),
@@ -149,9 +149,9 @@ OVERVIEW = Dashboard(
         ]),
         Row("Nodes", [
             graph("CPU", [Query(f"rate(process_cpu_seconds_total{{{NODE}}}{RATE})", "{{instance}}")],
-                  "Cores in use.", "short", runbooks=["CrashLoop"]),
+                  "Cores in use.", "short", runbooks=["CrashLoop"], is_key=True),
             graph("Memory", [Query(f"process_resident_memory_bytes{{{NODE}}}", "{{instance}}")],
-                  "Resident memory.", "bytes"),
+                  "Resident memory.", "bytes", is_key=True),
             graph("Memory for requests", [Query(f"quipu_memory_permits_used_ratio{{{NODE}}}", "{{instance}}")],
                   "Part of limits.request-memory in use. At 1, connections wait before they are read.",
                   "percentunit", thresholds=[(None, GREEN), (0.9, RED)], line=True, maximum=1,
@@ -236,8 +236,11 @@ TOPICS_BOARD = Dashboard(
 )
 
 LAG_BY_GROUP = f"sum by (group, topic) (quipu_group_lag_messages{{{GROUP}}})"
-CATCHING_UP = f"(-sum by (group, topic) (deriv(quipu_group_lag_messages{{{GROUP}}}[5m])) > 0)"
-TIME_TO_CATCH_UP = f"{LAG_BY_GROUP} / {CATCHING_UP} or {LAG_BY_GROUP} == 0"
+LAG_SECONDS = f"max by (group, topic) (quipu_group_lag_seconds{{{GROUP}}})"
+# How fast lag shrinks: read minus written.
+CATCHING_UP = f"(-sum by (group, topic) (deriv(quipu_group_lag_messages{{{GROUP}}}[2m])) > 0)"
+# Who is a few seconds behind has caught up: what is left is what is under way.
+TIME_TO_CATCH_UP = f"({LAG_BY_GROUP} / {CATCHING_UP} and {LAG_SECONDS} >= 10) or 0 * ({LAG_SECONDS} < 10)"
 
 CONSUMERS = Dashboard(
     "quipu-consumers", "Quipu / Consumer lag",
@@ -250,12 +253,12 @@ CONSUMERS = Dashboard(
                   "begins.", width=12, thresholds=[(None, GREEN), (1000, RED)], line=True,
                   runbooks=["ConsumerLagHigh", "ConsumerLagGrowing"], is_key=True),
             graph("Lag in time", [
-                Query(f"max by (group, topic) (quipu_group_lag_seconds{{{GROUP}}})", "{{group}} {{topic}}"),
+                Query(LAG_SECONDS, "{{group}} {{topic}}"),
             ], "Age of the oldest record that a group has not read.", "s", width=12,
                   runbooks=["ConsumerWillLoseData"], is_key=True),
             graph("Time to catch up", [Query(TIME_TO_CATCH_UP, "{{group}} {{topic}}")],
-                  "Lag divided by how fast it shrinks: read minus written. 0: caught up. No line: the group does "
-                  "not catch up at this rate.", "s", width=12,
+                  "Lag divided by how fast it shrinks: read minus written. 0: less than ten seconds behind. No "
+                  "line: the group does not catch up at this rate.", "s", width=12,
                   runbooks=["ConsumerLagGrowing", "ConsumerStalled"], is_key=True),
             graph("Lag by service", [Query("sum(consumer_lag_messages) by (service)", "{{service}}")],
                   "As the members of a service report it themselves.", width=12, runbooks=["ConsumerLagHigh"],
@@ -274,7 +277,7 @@ CONSUMERS = Dashboard(
         Row("Groups", [
             table("Groups", {
                 "Lag": (LAG_BY_GROUP, "short"),
-                "Lag in time": (f"max by (group, topic) (quipu_group_lag_seconds{{{GROUP}}})", "s"),
+                "Lag in time": (LAG_SECONDS, "s"),
                 "Time to catch up": (TIME_TO_CATCH_UP, "s"),
                 "Stored positions": (f"sum by (group, topic) (quipu_group_committed_offset{{{GROUP}}})", "short"),
             }, "The group that is furthest behind first. `quipu group stuck` says where it stands still, and why.",

@@ -70,41 +70,47 @@ def draw(lab, into, lacks):
 
 
 def sheet(lab, path, title, panels, span):
-    rows = math.ceil(len(panels) / COLUMNS)
-    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(13, 0.5 + 2.9 * rows), squeeze=False, layout="constrained")
+    """Single figures in a strip on top, graphs below."""
+    found = {panel.title: answers(lab, panel, span) for panel in panels}
+    panels = [panel for panel in panels if found[panel.title]]
+    numbers = [panel for panel in panels if panel.kind == "stat"]
+    graphs = [panel for panel in panels if panel.kind != "stat"]
+    rows = math.ceil(len(graphs) / COLUMNS)
+    strip = 1.1 if numbers else 0.0
+    figure = pyplot.figure(figsize=(13, 0.5 + strip + 2.9 * rows), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    cells = [axis for line in axes for axis in line]
-    for axis, panel in zip(cells, panels):
-        one(lab, axis, panel, span)
-    for axis in cells[len(panels):]:
-        axis.axis("off")
+    above, below = figure.subfigures(2, 1, height_ratios=[strip, 2.9 * rows]) if numbers else (None, figure)
+    for at, panel in enumerate(numbers, 1):
+        number(above.add_subplot(1, len(numbers), at), panel, found[panel.title])
+    for at, panel in enumerate(graphs, 1):
+        graph(below.add_subplot(rows, COLUMNS, at), panel, found[panel.title], span)
     figure.savefig(path, dpi=75)
     pyplot.close(figure)
     # A few colours are enough for lines.
     Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 
-def one(lab, axis, panel, span):
-    axis.set_title(panel.title, fontsize=9, loc="left")
+def answers(lab, panel, span):
+    """Each series of a panel: its name and its points."""
     found = []
     for query in panel.queries:
-        expr = promql.filled(query.expr, interval=f"{15}s")
-        for one_series in lab.query_range(expr, *span, STEP_SECONDS):
-            points = [(at, float(value)) for at, value in one_series["values"]]
-            found.append((legend(query.legend, one_series["metric"]), points))
-    match panel.kind:
-        case "state-timeline":
-            states(axis, panel, found)
-        case "stat":
-            number(axis, panel, found)
-        case _:
-            lines(axis, panel, found)
-    if panel.kind != "stat":
-        axis.set_xlim(*map(date, span))
-        axis.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
-        axis.xaxis.set_major_locator(dates.MinuteLocator())
-        axis.tick_params(labelsize=7, length=2)
-        axis.spines[["top", "right"]].set_visible(False)
+        for series in lab.query_range(promql.filled(query.expr), *span, STEP_SECONDS):
+            points = [(at, float(value)) for at, value in series["values"]]
+            found.append((legend(query.legend, series["metric"]), points))
+    return found
+
+
+def graph(axis, panel, found, span):
+    axis.set_title(panel.title, fontsize=9, loc="left")
+    if panel.kind == "state-timeline":
+        states(axis, panel, found)
+    else:
+        lines(axis, panel, found)
+    axis.set_xlim(*map(date, span))
+    axis.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
+    axis.xaxis.set_major_locator(dates.MinuteLocator())
+    axis.tick_params(labelsize=7, length=2)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def lines(axis, panel, found):
@@ -127,7 +133,8 @@ def lines(axis, panel, found):
     if panel.line:
         for start, colour in panel.thresholds[1:]:
             axis.axhline(start, color=COLOURS[colour], linewidth=0.8, linestyle="--")
-    axis.set_ylim(bottom=0)
+    # Room for the legend.
+    axis.set_ylim(0, axis.get_ylim()[1] * 1.2)
     axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: shown(value, panel.unit)))
     axis.grid(axis="y", linewidth=0.3)
     if found and any(name for name, _ in found):
@@ -147,6 +154,7 @@ def states(axis, panel, found):
 
 def number(axis, panel, found):
     axis.axis("off")
+    axis.set_title(panel.title, fontsize=8)
     for _, points in found[:1]:
         value = points[-1][1]
         reached = [colour for start, colour in panel.thresholds if start is None or value >= start]
