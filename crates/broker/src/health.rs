@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use quipu_consensus::{PeerStatus, Role};
+use quipu_consensus::{Full, PeerStatus, Role};
 use quipu_metadata::Image;
-use quipu_types::{NodeId, ShardId};
+use quipu_types::{NodeId, ShardId, TopicId};
 
-use crate::Broker;
-use crate::metrics::Census;
-use quipu_consensus::Full;
+use crate::metrics::{Census, TopicCensus};
+use crate::{Broker, metrics};
 
 /// Before the first shards are made.
 const NO_SHARDS: &str = "the cluster has no shards yet: not all of its nodes have registered";
@@ -61,6 +60,22 @@ impl Survey {
                 || shard.replicas.iter().any(|node| self.down.contains_key(node))
         };
         self.shards.values().filter(is_short).map(|shard| shard.partitions).sum()
+    }
+
+    /// Those of them that the next failure takes the majority from, or that have none.
+    pub(crate) fn at_risk_partitions(&self) -> usize {
+        let is_at_risk = |shard: &&ShardSurvey| {
+            let (replicas, missing) = (shard.replicas.len(), self.missing(shard));
+            missing > 0 && replicas.saturating_sub(missing) <= replicas / 2 + 1
+        };
+        self.shards.values().filter(is_at_risk).map(|shard| shard.partitions).sum()
+    }
+
+    /// Replicas of a shard that do not answer.
+    fn missing(&self, shard: &ShardSurvey) -> usize {
+        let is_missing =
+            |node: NodeId| self.down.contains_key(&node) || shard.silent.contains(&node);
+        shard.replicas.iter().filter(|node| is_missing(**node)).count()
     }
 
     /// Everything that is not well, one sentence each.
@@ -230,6 +245,7 @@ impl Broker {
         let census = Census {
             leaderless: survey.leaderless_partitions(),
             under_replicated: survey.under_replicated_partitions(),
+            at_risk: survey.at_risk_partitions(),
             nodes_down: survey.down.len(),
             topics: image.topics.len(),
             partitions: survey.shards.values().map(|shard| shard.partitions).sum(),
@@ -239,7 +255,35 @@ impl Broker {
             is_storage_full: survey.full.is_some(),
         };
         census.publish();
+        self.refresh_topics(&image);
+        let groups = self.inner.consensus.groups();
+        let roles: Vec<Role> = groups.iter().map(|group| group.status().borrow().role).collect();
+        metrics::raft_groups(&roles);
     }
+
+    fn refresh_topics(&self, image: &Image) {
+        let mut led: BTreeMap<TopicId, u64> = BTreeMap::new();
+        for shard in self.inner.shards.all().iter().filter(|shard| shard.is_ready_leader()) {
+            for handle in shard.partitions().into_iter().filter_map(|id| shard.partition(id)) {
+                *led.entry(handle.id().topic).or_default() += handle.size_bytes();
+            }
+        }
+        for (_, topic) in &image.topics {
+            let config = image.effective(topic);
+            let retention_ms = config.retention_ms.filter(|_| config.cleanup.is_deleted());
+            let census = TopicCensus {
+                bytes_led: led.get(&topic.id).map_or(0.0, |bytes| float(*bytes)),
+                partitions: float(topic.partitions.len() as u64),
+                retention_seconds: retention_ms.map_or(f64::INFINITY, |ms| float(ms) / 1e3),
+            };
+            self.inner.metrics.topic(topic).show(&census);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+const fn float(value: u64) -> f64 {
+    value as f64
 }
 
 #[cfg(test)]
@@ -273,7 +317,7 @@ mod tests {
     fn a_dead_node_is_named_with_what_it_costs() {
         let mut survey = survey();
         survey.down.insert(NodeId::new(3), "host3:9292".to_owned());
-        assert_eq!(survey.under_replicated_partitions(), 4);
+        assert_eq!((survey.under_replicated_partitions(), survey.at_risk_partitions()), (4, 4));
         assert_eq!(
             survey.problems(),
             [
@@ -292,6 +336,17 @@ mod tests {
             ["node 2 lost its journal and is being rebuilt: 3 of its replicas are still to take \
               the places of those it lost"]
         );
+    }
+
+    #[test]
+    fn of_five_replicas_one_may_be_away_without_risk() {
+        let mut survey = survey();
+        let nodes = (1..=5).map(NodeId::new).collect();
+        survey.shards.get_mut(&ShardId::new(2)).expect("it is there").replicas = nodes;
+        survey.down.insert(NodeId::new(4), String::new());
+        assert_eq!((survey.under_replicated_partitions(), survey.at_risk_partitions()), (2, 0));
+        survey.down.insert(NodeId::new(5), String::new());
+        assert_eq!((survey.under_replicated_partitions(), survey.at_risk_partitions()), (2, 2));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! All metrics of this crate. Labels: api and error code, both closed sets; topics up to a bound.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::{Counter, counter, gauge, histogram};
+use quipu_consensus::Role;
 use quipu_metadata::{Image, TopicRecord};
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{ErrorCode, TopicId};
@@ -17,19 +18,36 @@ const BYTES_OUT: &str = "quipu_topic_bytes_out_total";
 const DUPLICATES: &str = "quipu_topic_duplicate_batches_total";
 const RECORDS_DELETED: &str = "quipu_topic_records_deleted_total";
 const BYTES_DELETED: &str = "quipu_topic_bytes_deleted_total";
+const TOPIC_SIZE: &str = "quipu_topic_size_bytes";
+const TOPIC_PARTITIONS: &str = "quipu_topic_partitions";
+const TOPIC_RETENTION: &str = "quipu_topic_retention_seconds";
 const LEADERLESS: &str = "quipu_cluster_leaderless_partitions";
 const UNDER_REPLICATED: &str = "quipu_cluster_under_replicated_partitions";
+const AT_RISK: &str = "quipu_cluster_at_risk_partitions";
 const NODES_DOWN: &str = "quipu_cluster_nodes_down";
 const TOPICS: &str = "quipu_cluster_topics";
 const PARTITIONS: &str = "quipu_cluster_partitions";
 const PARTITIONS_MOVING: &str = "quipu_cluster_partitions_moving";
 const SHARDS_LED: &str = "quipu_node_shards_led";
 const SHARDS_OPEN: &str = "quipu_node_shards_open";
+const RAFT_GROUPS: &str = "quipu_raft_groups";
 const STORAGE_FULL: &str = "quipu_node_storage_full";
 const MOVES: &str = "quipu_node_partition_moves_total";
 const MOVED_BYTES: &str = "quipu_node_partition_moved_bytes_total";
 const SCRUBS: &str = "quipu_node_scrubs_total";
 const PANICS: &str = "quipu_request_panics_total";
+
+/// What a request may fail with through no fault of its sender.
+const FAULTS: [ErrorCode; 8] = [
+    ErrorCode::LeadershipLost,
+    ErrorCode::ControllerUnavailable,
+    ErrorCode::NotEnoughReplicas,
+    ErrorCode::StorageFull,
+    ErrorCode::Overloaded,
+    ErrorCode::DeadlineExceeded,
+    ErrorCode::DataCorrupt,
+    ErrorCode::Internal,
+];
 
 /// Topics with series of their own; the rest share [`OTHER`]. A scrape stays small, whatever users
 /// create.
@@ -56,6 +74,17 @@ pub fn describe() {
         Unit::Bytes,
         "Bytes deleted by retention, by reason: age, size."
     );
+    describe_gauge!(
+        TOPIC_SIZE,
+        Unit::Bytes,
+        "Bytes of the topic's partitions that this node leads: the sum is one copy of the topic."
+    );
+    describe_gauge!(TOPIC_PARTITIONS, Unit::Count, "Partitions of the topic, on all nodes.");
+    describe_gauge!(
+        TOPIC_RETENTION,
+        Unit::Seconds,
+        "How long the topic keeps records at least; +Inf: age removes none."
+    );
     describe_counter!(MOVES, Unit::Count, "Partitions brought to shards that this node led.");
     describe_counter!(MOVED_BYTES, Unit::Bytes, "Bytes of batches brought with them.");
     describe_counter!(SCRUBS, Unit::Count, "Passes over everything stored, to find damage.");
@@ -65,6 +94,11 @@ pub fn describe() {
         Unit::Count,
         "Partitions with a replica on a node that is down."
     );
+    describe_gauge!(
+        AT_RISK,
+        Unit::Count,
+        "Partitions that lack a replica and lose their majority with the next."
+    );
     describe_gauge!(NODES_DOWN, Unit::Count, "Nodes that do not answer this one.");
     describe_gauge!(TOPICS, Unit::Count, "Topics.");
     describe_gauge!(PARTITIONS, Unit::Count, "Partitions.");
@@ -72,12 +106,31 @@ pub fn describe() {
     describe_gauge!(SHARDS_LED, Unit::Count, "Shards this node leads.");
     describe_gauge!(SHARDS_OPEN, Unit::Count, "Shards this node has a replica of.");
     describe_gauge!(
+        RAFT_GROUPS,
+        Unit::Count,
+        "Replicas of this node by state: leader, follower, learner, candidate, stopped."
+    );
+    describe_gauge!(
         STORAGE_FULL,
         Unit::Count,
         "1 while the node takes no writes for want of space."
     );
     crate::coordinator::describe_metrics();
     describe_counter!(PANICS, Unit::Count, "Requests that ended in a defect of the server.");
+    begin_at_zero();
+}
+
+/// A rate of what never happened is 0, not missing.
+fn begin_at_zero() {
+    for name in [MOVES, MOVED_BYTES, SCRUBS] {
+        counter!(name).increment(0);
+    }
+    for api in ["produce", "fetch"] {
+        counter!(PANICS, "api" => api).increment(0);
+        for fault in FAULTS {
+            counter!(REQUESTS, "api" => api, "error" => fault.name()).increment(0);
+        }
+    }
 }
 
 /// Counts one answered request.
@@ -85,6 +138,22 @@ pub fn request(api: &'static str, error: Option<ErrorCode>, took: Duration) {
     let error = error.map_or("OK", ErrorCode::name);
     counter!(REQUESTS, "api" => api, "error" => error).increment(1);
     histogram!(REQUEST_SECONDS, "api" => api).record(took.as_secs_f64());
+}
+
+/// How many replicas of this node are in which state.
+pub(crate) fn raft_groups(roles: &[Role]) {
+    let states: [(&str, fn(&Role) -> bool); 5] = [
+        ("leader", |role| matches!(role, Role::Leader { .. })),
+        ("follower", |role| *role == Role::Follower),
+        ("learner", |role| *role == Role::Learner),
+        ("candidate", |role| *role == Role::Candidate),
+        ("stopped", |role| *role == Role::Stopped),
+    ];
+    for (state, is_it) in states {
+        let count = roles.iter().filter(|role| is_it(role)).count();
+        let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        gauge!(RAFT_GROUPS, "state" => state).set(count);
+    }
 }
 
 /// Counts a pass over everything stored.
@@ -105,6 +174,21 @@ pub(crate) fn moved(bytes: usize) {
 /// Counts a request that panicked.
 pub fn panicked(api: &'static str) {
     counter!(PANICS, "api" => api).increment(1);
+}
+
+/// A page of metrics without the series of topics that are gone: the recorder has them still.
+#[must_use]
+pub fn without_gone_topics(page: &str, image: &Image) -> String {
+    let topics: BTreeSet<&str> = image.topics.iter().map(|(name, _)| name.as_str()).collect();
+    without_topics(page, |topic| topic != OTHER && !topics.contains(topic))
+}
+
+fn without_topics(page: &str, is_gone: impl Fn(&str) -> bool) -> String {
+    let is_kept = |line: &&str| {
+        let label = line.split_once("topic=\"").and_then(|(_, rest)| rest.split_once('"'));
+        label.is_none_or(|(topic, _)| !is_gone(topic))
+    };
+    page.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Instruments of topics, looked up once per topic.
@@ -147,7 +231,7 @@ impl BrokerMetrics {
         metrics
     }
 
-    /// Lets go of topics that are gone. Their series end when the exporter's idle time is over.
+    /// Lets go of topics that are gone. Their series end with [`without_gone_topics`].
     pub(crate) fn retain(&self, image: &Image) {
         let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|topic, _| image.topic_by_id(topic).is_some());
@@ -185,6 +269,16 @@ impl TopicMetrics {
         let (topic, reason) = (self.inner.topic.clone(), reason.name());
         counter!(RECORDS_DELETED, "topic" => topic.clone(), "reason" => reason).increment(records);
         counter!(BYTES_DELETED, "topic" => topic, "reason" => reason).increment(bytes);
+    }
+
+    /// Says what the topic holds and keeps.
+    pub(crate) fn show(&self, census: &TopicCensus) {
+        let topic = &self.inner.topic;
+        if topic != OTHER {
+            gauge!(TOPIC_SIZE, "topic" => topic.clone()).set(census.bytes_led);
+            gauge!(TOPIC_PARTITIONS, "topic" => topic.clone()).set(census.partitions);
+            gauge!(TOPIC_RETENTION, "topic" => topic.clone()).set(census.retention_seconds);
+        }
     }
 
     /// Counts bytes on their way out.
@@ -238,10 +332,19 @@ impl Appending {
     }
 }
 
+/// What a topic holds and keeps.
+pub(crate) struct TopicCensus {
+    pub(crate) bytes_led: f64,
+    pub(crate) partitions: f64,
+    /// Infinite when age removes nothing.
+    pub(crate) retention_seconds: f64,
+}
+
 /// Gauges that are read off when somebody asks.
 pub(crate) struct Census {
     pub(crate) leaderless: usize,
     pub(crate) under_replicated: usize,
+    pub(crate) at_risk: usize,
     pub(crate) nodes_down: usize,
     pub(crate) topics: usize,
     pub(crate) partitions: usize,
@@ -257,6 +360,7 @@ impl Census {
         let gauges = [
             (LEADERLESS, self.leaderless),
             (UNDER_REPLICATED, self.under_replicated),
+            (AT_RISK, self.at_risk),
             (NODES_DOWN, self.nodes_down),
             (TOPICS, self.topics),
             (PARTITIONS, self.partitions),
@@ -268,5 +372,17 @@ impl Census {
         for (name, value) in gauges {
             gauge!(name).set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_topics_that_are_gone_are_left_out() {
+        let page = "# TYPE a counter\na{topic=\"fees\"} 1\na{group=\"g\",topic=\"gone\"} 2\nb 3\n";
+        let kept = without_topics(page, |topic| topic == "gone");
+        assert_eq!(kept, "# TYPE a counter\na{topic=\"fees\"} 1\nb 3\n");
     }
 }

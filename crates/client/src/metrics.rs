@@ -12,6 +12,7 @@ const PUBLISH_SECONDS: &str = "event_publish_duration_seconds";
 const PUBLISH_ERRORS: &str = "event_publish_errors_total";
 const CONSUMED: &str = "event_consumed_total";
 const PROCESSING_SECONDS: &str = "event_processing_duration_seconds";
+const PROCESSING_ERRORS: &str = "event_processing_errors_total";
 const LAG: &str = "consumer_lag_messages";
 
 /// Errors a dashboard should show as 0 before the first one happens.
@@ -73,6 +74,7 @@ pub(crate) fn consumed(service: &str, topic: &str) -> Counter {
 pub(crate) struct Consuming {
     pub(crate) consumed: Counter,
     pub(crate) seconds: Histogram,
+    pub(crate) errors: Counter,
     pub(crate) lag: Gauge,
 }
 
@@ -87,8 +89,10 @@ impl Consuming {
         ];
         let consumed = counter!(CONSUMED, &labels);
         consumed.increment(0);
+        let errors = counter!(PROCESSING_ERRORS, &labels);
+        errors.increment(0);
         let seconds = histogram!(PROCESSING_SECONDS, &labels);
-        Self { consumed, seconds, lag: gauge!(LAG, &labels) }
+        Self { consumed, seconds, errors, lag: gauge!(LAG, &labels) }
     }
 }
 
@@ -106,5 +110,6 @@ fn describe() {
         metrics::Unit::Seconds,
         "From the handler being called to its return."
     );
+    describe_counter!(PROCESSING_ERRORS, "Events whose handler returned an error.");
     describe_gauge!(LAG, "Events between this member's positions and the ends of its partitions.");
 }

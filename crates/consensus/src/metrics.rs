@@ -41,6 +41,9 @@ pub(crate) fn describe() {
         "Bytes a second that copies for other nodes may take of this node now: fewer while appends suffer from them."
     );
     describe_counter!("quipu_raft_fast_elections_total", "Campaigns because a leader's node died.");
+    fast_elections().increment(0);
+    snapshot_bytes("in").increment(0);
+    snapshot_bytes("out").increment(0);
 }
 
 /// One group's.

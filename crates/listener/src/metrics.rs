@@ -4,6 +4,7 @@ use metrics::{counter, gauge};
 
 const STREAMS: &str = "quipu_listener_streams";
 const MEMORY: &str = "quipu_listener_request_memory_bytes";
+const MEMORY_RATIO: &str = "quipu_memory_permits_used_ratio";
 const MALFORMED: &str = "quipu_listener_refused_requests_total";
 
 /// Registers descriptions; call once after the recorder is installed.
@@ -11,6 +12,12 @@ pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
     describe_gauge!(STREAMS, Unit::Count, "Open produce and fetch streams.");
     describe_gauge!(MEMORY, Unit::Bytes, "Bytes of requests being worked on.");
+    describe_gauge!(
+        MEMORY_RATIO,
+        "Part of limits.request-memory that requests hold; at 1 connections are read no further."
+    );
+    gauge!(MEMORY).set(0.0);
+    gauge!(MEMORY_RATIO).set(0.0);
     describe_counter!(MALFORMED, Unit::Count, "Requests refused as a whole, by error.");
 }
 
@@ -31,9 +38,11 @@ impl Drop for StreamCount {
     }
 }
 
-/// Sets how much memory requests hold.
-pub(crate) fn memory(bytes: usize) {
-    gauge!(MEMORY).set(f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) * 1024.0);
+/// Sets how much memory requests hold, and of how much.
+pub(crate) fn memory(bytes: usize, whole: usize) {
+    let kibibytes = |bytes: usize| f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX));
+    gauge!(MEMORY).set(kibibytes(bytes) * 1024.0);
+    gauge!(MEMORY_RATIO).set(kibibytes(bytes) / kibibytes(whole));
 }
 
 /// Counts a request that was refused as a whole.

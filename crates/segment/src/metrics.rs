@@ -14,6 +14,19 @@ const COMPACTED_RECORDS: &str = "quipu_segment_compacted_records_total";
 const OPAQUE: &str = "quipu_segment_opaque_batches_total";
 const COMPACTED_BYTES: &str = "quipu_segment_compacted_bytes_total";
 
+/// All that are there from the start.
+const COUNTERS: [&str; 9] = [
+    CORRUPTIONS,
+    MENDED,
+    SEALED,
+    REMOVED,
+    INDEXES_REBUILT,
+    WRITTEN_BYTES,
+    COMPACTED_RECORDS,
+    COMPACTED_BYTES,
+    OPAQUE,
+];
+
 /// Registers descriptions; call once after the recorder is installed.
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
@@ -31,6 +44,10 @@ pub fn describe() {
         "Compressed batches that compaction kept whole: too large inside, or damaged there."
     );
     describe_gauge!(TAIL_BYTES, Unit::Bytes, "Appended bytes in memory, not yet written.");
+    // A rate of what never happened is 0, not missing.
+    for name in COUNTERS {
+        counter!(name).increment(0);
+    }
 }
 
 pub(crate) fn count_corruption() {

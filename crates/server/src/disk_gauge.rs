@@ -16,6 +16,7 @@ const INTERVAL_DUE: Duration = Duration::from_millis(20);
 const PART_OF_DISK: u64 = 10;
 const FREE: &str = "quipu_disk_free_bytes";
 const REQUIRED: &str = "quipu_disk_required_bytes";
+const TOTAL: &str = "quipu_disk_total_bytes";
 
 /// What is measured, and who is told.
 pub(crate) struct DiskGauge {
@@ -37,6 +38,7 @@ impl DiskGauge {
     pub(crate) async fn run(self) {
         describe_gauge!(FREE, Unit::Bytes, "Bytes free on the disk of the data directory");
         describe_gauge!(REQUIRED, Unit::Bytes, "Bytes that must be free, or writes are refused");
+        describe_gauge!(TOTAL, Unit::Bytes, "Bytes of the disk of the data directory");
         loop {
             let dir = self.dir.clone();
             self.consensus.disk().begin_measuring();
@@ -56,6 +58,7 @@ impl DiskGauge {
         let free = space.free;
         gauge!(FREE).set(float(free));
         gauge!(REQUIRED).set(float(required));
+        gauge!(TOTAL).set(float(space.whole));
         match self.consensus.disk_measured(free, required) {
             None => {}
             Some(DiskRoom::Enough) => tracing::info!(free, required, "the disk has room again"),

@@ -70,11 +70,17 @@ async fn arm(words: String) -> Result<(), (StatusCode, String)> {
 }
 
 async fn metrics_text(State(routes): State<Routes>) -> impl IntoResponse {
-    telemetry::process::refresh();
-    if let Some(broker) = routes.progress.broker() {
+    let process = telemetry::process::refresh();
+    let broker = routes.progress.broker();
+    if let Some(broker) = &broker {
         broker.refresh_metrics();
     }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], routes.metrics.render())
+    let page = routes.metrics.render() + &process;
+    let text = match broker {
+        Some(broker) => quipu_broker::metrics::without_gone_topics(&page, &broker.image()),
+        None => page,
+    };
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
 async fn started(State(routes): State<Routes>) -> impl IntoResponse {

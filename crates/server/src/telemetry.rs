@@ -70,40 +70,56 @@ fn suffix(text: &str) -> metrics_exporter_prometheus::Matcher {
 pub(crate) mod process {
     use std::fs;
 
-    use metrics::{counter, describe_counter, describe_gauge, gauge};
+    use metrics::{describe_gauge, gauge};
 
     /// Bytes of a page, on every machine this runs on.
     const PAGE_BYTES: f64 = 4096.0;
     /// Clock ticks per second of `/proc`, fixed by Linux's interface.
-    const TICKS: u64 = 100;
+    const TICKS: f64 = 100.0;
 
     pub(super) fn describe() {
-        describe_counter!("process_cpu_milliseconds_total", "CPU time of the process, ms");
         describe_gauge!("process_resident_memory_bytes", "Memory in use");
         describe_gauge!("process_open_fds", "Open file descriptors");
         describe_gauge!("process_threads", "Threads");
         describe_gauge!("process_start_time_seconds", "Start, seconds since 1970 UTC");
     }
 
-    /// Reads `/proc/self` into the gauges.
-    pub(crate) fn refresh() {
-        let Ok(stat) = fs::read_to_string("/proc/self/stat") else { return };
+    /// Reads `/proc/self` into the gauges, and gives the one counter as text: the recorder's
+    /// counters are whole numbers, and CPU time is counted in fractions of a second.
+    pub(crate) fn refresh() -> String {
+        let Ok(stat) = fs::read_to_string("/proc/self/stat") else { return String::new() };
         // Fields are counted after the name, which may contain blanks.
         let fields: Vec<&str> =
             stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok());
-        if let (Some(user), Some(system)) = (number(11), number(12)) {
-            counter!("process_cpu_milliseconds_total").absolute((user + system) * 1000 / TICKS);
+        let number = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok());
+        if let Some(threads) = number(17) {
+            gauge!("process_threads").set(threads);
         }
-        if let Some(threads) = number(17).and_then(|count| u32::try_from(count).ok()) {
-            gauge!("process_threads").set(f64::from(threads));
+        if let (Some(ticks), Some(boot)) = (number(19), boot_seconds()) {
+            gauge!("process_start_time_seconds").set(boot + ticks / TICKS);
         }
-        if let Some(pages) = number(21).and_then(|count| u32::try_from(count).ok()) {
-            gauge!("process_resident_memory_bytes").set(f64::from(pages) * PAGE_BYTES);
+        if let Some(pages) = number(21) {
+            gauge!("process_resident_memory_bytes").set(pages * PAGE_BYTES);
         }
         if let Ok(fds) = fs::read_dir("/proc/self/fd") {
             let count = u32::try_from(fds.count()).unwrap_or(u32::MAX);
             gauge!("process_open_fds").set(f64::from(count));
         }
+        let (user, system) = (number(11).unwrap_or_default(), number(12).unwrap_or_default());
+        cpu_text((user + system) / TICKS)
+    }
+
+    fn cpu_text(seconds: f64) -> String {
+        format!(
+            "# HELP process_cpu_seconds_total CPU time of the process, user and system.\n\
+             # TYPE process_cpu_seconds_total counter\n\
+             process_cpu_seconds_total {seconds}\n"
+        )
+    }
+
+    /// When the machine started, in seconds since 1970.
+    fn boot_seconds() -> Option<f64> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
     }
 }

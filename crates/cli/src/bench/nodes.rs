@@ -71,7 +71,7 @@ pub(super) async fn read(addresses: &[String]) -> anyhow::Result<Counters> {
     };
     for address in addresses {
         let page = get(address).await.with_context(|| format!("read metrics of {address}"))?;
-        total.cpu_ms += sum(&page, "process_cpu_milliseconds_total");
+        total.cpu_ms += sum(&page, "process_cpu_seconds_total") * 1_000.0;
         total.flushes += sum(&page, "quipu_journal_flushes_total");
         total.journal_bytes += sum(&page, "quipu_journal_bytes_total");
         total.bundles += sum(&page, "quipu_shard_bundles_total");

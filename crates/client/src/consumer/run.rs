@@ -121,7 +121,10 @@ where
             handle.ack_later();
             Ok(())
         }
-        Err(error) => Err(RunError::Handler { error, topic, partition, offset: handle.offset }),
+        Err(error) => {
+            handle.metrics.errors.increment(1);
+            Err(RunError::Handler { error, topic, partition, offset: handle.offset })
+        }
     };
     (lane, result)
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use metrics::Gauge;
 use quipu_types::PartitionId;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -42,6 +43,18 @@ struct State {
     generations: u64,
     /// Somebody waits until all messages are settled.
     is_stopping: bool,
+    shown: ShownLag,
+}
+
+/// The lag that is shown of each topic. It ends at zero: of a topic that is another member's, this
+/// one has nothing to add to a sum.
+#[derive(Debug, Default)]
+struct ShownLag(BTreeMap<Arc<str>, Gauge>);
+
+impl Drop for ShownLag {
+    fn drop(&mut self) {
+        self.0.values().for_each(|gauge| gauge.set(0.0));
+    }
 }
 
 #[derive(Debug)]
@@ -248,15 +261,19 @@ impl Table {
 
     /// Shows how far behind each topic is.
     pub(super) fn show_lag(&self) {
-        let state = self.lock();
-        let mut by_topic: BTreeMap<&str, (f64, &Consuming)> = BTreeMap::new();
+        let mut state = self.lock();
+        let mut by_topic: BTreeMap<Arc<str>, (f64, Gauge)> = BTreeMap::new();
         for owned in state.owned.values() {
             let Some(end) = owned.high_watermark else { continue };
             let lag = u32::try_from(end.saturating_sub(owned.tracker.position()));
-            let entry = by_topic.entry(&owned.topic).or_insert((0.0, &owned.metrics));
-            entry.0 += f64::from(lag.unwrap_or(u32::MAX));
+            let entry = by_topic.entry(Arc::clone(&owned.topic));
+            let (sum, _) = entry.or_insert_with(|| (0.0, owned.metrics.lag.clone()));
+            *sum += f64::from(lag.unwrap_or(u32::MAX));
         }
-        by_topic.into_values().for_each(|(lag, metrics)| metrics.lag.set(lag));
+        let gone = state.shown.0.iter().filter(|(topic, _)| !by_topic.contains_key(*topic));
+        gone.for_each(|(_, gauge)| gauge.set(0.0));
+        by_topic.values().for_each(|(lag, gauge)| gauge.set(*lag));
+        state.shown.0 = by_topic.into_iter().map(|(topic, (_, gauge))| (topic, gauge)).collect();
     }
 
     /// Reads on from what was handed out last, in a new generation.

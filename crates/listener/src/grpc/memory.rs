@@ -20,7 +20,16 @@ pub(crate) struct RequestMemory {
 /// A request's share. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct RequestPermit {
-    _room: OwnedSemaphorePermit,
+    /// `None` only while it is dropped.
+    room: Option<OwnedSemaphorePermit>,
+    memory: RequestMemory,
+}
+
+impl Drop for RequestPermit {
+    fn drop(&mut self) {
+        drop(self.room.take());
+        self.memory.show();
+    }
 }
 
 impl RequestMemory {
@@ -38,8 +47,12 @@ impl RequestMemory {
         let units = bytes.div_ceil(UNIT).clamp(1, self.units);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
-        metrics::memory((self.units - self.room.available_permits()) * UNIT);
-        RequestPermit { _room: room.expect("it is never closed") }
+        self.show();
+        RequestPermit { room: Some(room.expect("it is never closed")), memory: self.clone() }
+    }
+
+    fn show(&self) {
+        metrics::memory((self.units - self.room.available_permits()) * UNIT, self.units * UNIT);
     }
 }
 
