@@ -23,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
 SUITES = ("helm", "compose", "image", "systemd")
 NAMED_ONLY = ("pods",)
+# How it ends when it cannot get what it checks with.
+NOT_CHECKED = 3
 
 
 def enter_venv() -> None:
@@ -44,7 +46,8 @@ def enter_venv() -> None:
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         if subprocess.run([*install, "--no-deps", "-r", REQUIREMENTS]).returncode != 0:
-            sys.exit("the packages cannot be installed: nothing was checked")
+            print("the packages cannot be installed: nothing was checked", file=sys.stderr)
+            sys.exit(NOT_CHECKED)
         stamp.write_text(wanted)
     lock.close()
     os.execv(python, [str(python), *sys.argv])

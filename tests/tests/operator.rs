@@ -7,6 +7,8 @@ mod doctor;
 mod quipu;
 #[path = "operator/rolling.rs"]
 mod rolling;
+#[path = "operator/service_manager.rs"]
+mod service_manager;
 #[path = "operator/topology.rs"]
 mod topology;
 #[path = "operator/upgrade.rs"]

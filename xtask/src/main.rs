@@ -5,6 +5,7 @@
 
 mod chaos;
 mod demo;
+mod deploy;
 mod packages;
 mod planted;
 mod run;
@@ -22,6 +23,7 @@ Usage: cargo xtask <verb>
   demo    build, start three nodes, publish, kill the leader, verify, clean up
   chaos   build, break a cluster under load, judge what it did; --help says how
   planted plant one defect after the other and have the suites find each; --only NAME
+  deploy  check charts, compositions, units and images; `pods` rehearses a pod's life
   test    build and run every test, real clusters included
   check   formatting, lints, documentation, project rules; changes nothing
   ci      check, then test: what .ci/run does
@@ -52,6 +54,7 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
         "demo" => demo::demo(rest)?,
         "chaos" => chaos::chaos(rest)?,
         "planted" => planted::planted(rest)?,
+        "deploy" => deploy::deploy(rest)?,
         "test" => test(rest)?,
         "check" => check()?,
         "ci" => check().and_then(|()| test(&[]))?,
@@ -71,7 +74,9 @@ fn test(filters: &[String]) -> Result<()> {
     run::cargo(&[binary, FAILPOINTS].concat())?;
     let mut words = [&["test", "--workspace", "--no-fail-fast"], FAILPOINTS].concat();
     words.extend(filters.iter().map(String::as_str));
-    run::cargo(&words)
+    let tested = run::cargo(&words);
+    let deployed = if filters.is_empty() { deploy::check(&[]) } else { Ok(()) };
+    tested.and(deployed)
 }
 
 fn check() -> Result<()> {

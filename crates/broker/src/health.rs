@@ -141,6 +141,8 @@ impl Broker {
         let own = self.inner.node;
         let down =
             image.nodes.iter().filter(|(node, _)| **node != own && !consensus.is_alive(**node));
+        let peers = consensus.peers().into_iter();
+        let peers = peers.filter(|peer| !image.removed.contains_key(&peer.node));
         let turned_away = |peer: PeerStatus| {
             let by = peer
                 .rejected_by
@@ -156,7 +158,7 @@ impl Broker {
         Survey {
             down: down.map(|(node, record)| (*node, record.address_peer.clone())).collect(),
             unregistered: unregistered.copied().collect(),
-            rejections: consensus.peers().into_iter().filter_map(turned_away).collect(),
+            rejections: peers.filter_map(turned_away).collect(),
             shards: shards.map(|shard| (*shard, self.survey_shard(image, *shard))).collect(),
             has_controller: self.leader_of(ShardId::METADATA).is_some(),
             is_registered: image.nodes.contains_key(&own),

@@ -142,15 +142,15 @@ pub fn request(api: &'static str, error: Option<ErrorCode>, took: Duration) {
 
 /// How many replicas of this node are in which state.
 pub(crate) fn raft_groups(roles: &[Role]) {
-    let states: [(&str, fn(&Role) -> bool); 5] = [
-        ("leader", |role| matches!(role, Role::Leader { .. })),
-        ("follower", |role| *role == Role::Follower),
-        ("learner", |role| *role == Role::Learner),
-        ("candidate", |role| *role == Role::Candidate),
-        ("stopped", |role| *role == Role::Stopped),
-    ];
-    for (state, is_it) in states {
-        let count = roles.iter().filter(|role| is_it(role)).count();
+    let state_of = |role: &Role| match role {
+        Role::Leader { .. } => "leader",
+        Role::Follower => "follower",
+        Role::Learner => "learner",
+        Role::Candidate => "candidate",
+        Role::Stopped => "stopped",
+    };
+    for state in ["leader", "follower", "learner", "candidate", "stopped"] {
+        let count = roles.iter().filter(|role| state_of(role) == state).count();
         let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         gauge!(RAFT_GROUPS, "state" => state).set(count);
     }

@@ -31,6 +31,10 @@ pub(crate) fn run(global: &Global, verb: NodeVerb) -> anyhow::Result<()> {
 
 async fn remove(admin: &Admin, leave: NodeLeave, change: NodeChange) -> anyhow::Result<()> {
     let NodeLeave { node, no_wait, yes } = leave;
+    if admin.describe_cluster().await?.removed_nodes.contains(&node) {
+        output::note(&format!("node {node} is removed already"));
+        return Ok(());
+    }
     confirm(&node.to_string(), yes, "removes the node from the cluster for ever")?;
     admin.change_node(NodeId::new(node), change).await?;
     if no_wait { Ok(()) } else { waiting::for_removal(admin, node).await }

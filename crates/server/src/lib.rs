@@ -12,6 +12,7 @@ mod http;
 pub mod inspect;
 mod opener;
 mod progress;
+mod service_manager;
 mod shutdown;
 mod signal;
 pub mod startup;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use quipu_broker::Broker;
 
+use crate::service_manager;
+
 /// Shared between the start and the routes.
 #[derive(Clone)]
 pub(crate) struct StartProgress {
@@ -24,12 +26,14 @@ impl StartProgress {
     /// Says what is being done.
     pub(crate) fn enter(&self, phase: &str) {
         tracing::info!(phase, "starting");
+        service_manager::status(phase);
         self.phase.store(Arc::new(phase.to_owned()));
     }
 
     /// The broker serves.
     pub(crate) fn finish(&self, broker: Broker) {
         self.broker.store(Some(Arc::new(broker)));
+        service_manager::status("serving");
     }
 
     /// What is being done.

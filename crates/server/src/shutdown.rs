@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quipu_runtime::TaskGroup;
 
+use crate::service_manager;
 use crate::startup::Node;
 
 /// Handing one leadership over.
@@ -13,6 +14,7 @@ const TASKS_WAIT: Duration = Duration::from_secs(10);
 
 /// Stops the node. What it acknowledged is on disk already; this only makes it quick for others.
 pub(crate) async fn stop(node: Node, tasks: &TaskGroup) -> anyhow::Result<()> {
+    service_manager::stopping();
     node.listeners.cancel();
     tracing::info!("clients are no longer accepted");
     hand_over(&node).await;

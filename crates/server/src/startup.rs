@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::disk_gauge::DiskGauge;
 use crate::http::{self, Routes};
 use crate::progress::StartProgress;
-use crate::telemetry;
+use crate::{service_manager, telemetry};
 use local::{Found, Local};
 use rebuild::Lost;
 
@@ -71,6 +71,7 @@ pub(crate) async fn start(
     progress.enter("joining the peers");
     let consensus = consensus(config, clock, tasks, (&local.identity, &local.images));
     serve_peers(&consensus, peer_listener, tasks);
+    service_manager::up();
     let gauge = DiskGauge {
         dir: config.node.data_dir.clone(),
         min_free: config.storage.min_free,
