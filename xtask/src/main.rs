@@ -3,6 +3,7 @@
 //! Nothing has to be installed beside Rust: what the build needs from the system, the verbs
 //! install themselves ([`packages`]).
 
+mod bench;
 mod chaos;
 mod demo;
 mod deploy;
@@ -22,6 +23,7 @@ Usage: cargo xtask <verb>
 
   demo    build, start three nodes, publish, kill the leader, verify, clean up
   chaos   build, break a cluster under load, judge what it did; --help says how
+  bench   build, measure against other systems side by side; --help says how; micro: inside a node
   planted plant one defect after the other and have the suites find each; --only NAME
   deploy  check charts, compositions, units and images; `pods` rehearses a pod's life
   test    build and run every test, real clusters included
@@ -53,6 +55,7 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
     match verb {
         "demo" => demo::demo(rest)?,
         "chaos" => chaos::chaos(rest)?,
+        "bench" => bench::bench(rest)?,
         "planted" => planted::planted(rest)?,
         "deploy" => deploy::deploy(rest)?,
         "test" => test(rest)?,
