@@ -147,9 +147,9 @@ impl Broker {
             let by = peer
                 .rejected_by
                 .map(|why| format!("node {} turns this node away: {why}", peer.node));
-            by.or_else(|| {
-                Some(format!("this node turns node {} away: {}", peer.node, peer.rejected?))
-            })
+            // Of one that is heard it is an old story, or one of its calls came too early.
+            let own = peer.rejected.filter(|_| !consensus.is_alive(peer.node));
+            by.or_else(|| Some(format!("this node turns node {} away: {}", peer.node, own?)))
         };
         let is_known =
             |node: &NodeId| image.nodes.contains_key(node) || image.removed.contains_key(node);

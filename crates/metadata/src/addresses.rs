@@ -25,6 +25,10 @@ impl Addresses {
 impl AddressBook for Addresses {
     fn address(&self, node: NodeId) -> Option<String> {
         let image = self.images.image();
+        if image.removed.contains_key(&node) {
+            // Another may be there by now.
+            return None;
+        }
         let registered = image.nodes.get(&node).map(|record| record.address_peer.clone());
         registered.or_else(|| self.bootstrap.get(&node).cloned())
     }
