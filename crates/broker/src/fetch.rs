@@ -127,8 +127,36 @@ impl Broker {
         }
         let mut fetched = Fetched { partitions: fetch.finish(), permit };
         self.note_damage(&known, &mut fetched.partitions);
+        self.confirm_ends(&mut fetched.partitions).await;
         self.count_fetched(&known, &fetched);
         fetched
+    }
+
+    /// Whoever is told that a partition ends before its position gives the position up: that must
+    /// not be said by a leader that was replaced and has not heard of it. A log start only grows,
+    /// so that an old one wrongs nobody.
+    async fn confirm_ends(&self, fetched: &mut [FetchedPartition]) {
+        let deadline = Deadline::after(self.clock(), CONFIRM_WAIT);
+        for partition in fetched {
+            let asked = match &partition.result {
+                Err(FetchError::OffsetOutOfRange { asked, high_watermark, .. })
+                    if asked > high_watermark =>
+                {
+                    *asked
+                }
+                _ => continue,
+            };
+            let id = PartitionId::new(partition.topic, partition.partition);
+            partition.result = Err(match self.own_bounds(id, deadline).await {
+                Ok(now) if asked > now.high_watermark() => FetchError::OffsetOutOfRange {
+                    asked,
+                    log_start: now.log_start(),
+                    high_watermark: now.high_watermark(),
+                },
+                Ok(_) => RouteError::NotReady.into(),
+                Err(_) => RouteError::NotLeader { leader: None }.into(),
+            });
+        }
     }
 
     fn open(&self, known: &Known, at: &FetchPosition) -> Position<PartitionHandle> {
