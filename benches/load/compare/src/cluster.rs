@@ -221,6 +221,7 @@ impl Cluster {
     fn wait(&mut self, at_most: Duration, is_ready: impl Fn(&Self) -> Result<()>) -> Result<()> {
         let deadline = Instant::now() + at_most;
         loop {
+            shell::go_on()?;
             if let Some(dead) = self.servers.iter_mut().find_map(Server::death) {
                 bail!("{dead}");
             }

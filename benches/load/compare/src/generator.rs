@@ -137,6 +137,7 @@ impl Running {
             if let Some(status) = self.child.try_wait()? {
                 break status;
             }
+            shell::go_on()?;
             beside()?;
             let free = free_bytes(&self.data)?;
             if free < FREE_LEAST {

@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::results::{Results, Session};
 use crate::scenario::{self, Contender, Scenario, Step};
 use crate::shell::{bar, run, say};
-use crate::{machine, probe, progress, quiet, report};
+use crate::{machine, probe, progress, quiet, report, shell};
 
 /// Does what the command line says.
 pub(crate) fn session(options: Options) -> Result<()> {
@@ -39,6 +39,7 @@ pub(crate) fn session(options: Options) -> Result<()> {
     }
     // Refuses before anything is started.
     quiet::check(options.even_if_busy)?;
+    shell::stop_on_signals()?;
     let mut bench = Bench::new(options)?;
     let outcome = bench.rounds(&scenarios);
     // What was measured is told, even if the rest failed.
@@ -113,6 +114,7 @@ impl Bench {
 
     fn round(&mut self, number: u32, scenario: &Scenario) -> Result<()> {
         for contender in &scenario.contenders {
+            shell::go_on()?;
             let (scenario, name) = (&scenario.name, &contender.name);
             self.bar.set_message(format!("{scenario}: {name}, run {number}"));
             let measured = self.measure(number, scenario, contender);
@@ -213,7 +215,8 @@ impl Bench {
         self.results.save(&self.session)?;
         report::write(&self.results, &self.session, scenarios)?;
         if let Some(probe) = &self.session.probe {
-            let path = self.options.results.parent().unwrap_or(Path::new(".")).join("PROGRESS.md");
+            let path =
+                self.options.results.parent().unwrap_or_else(|| Path::new(".")).join("PROGRESS.md");
             progress::append(&path, &self.session.when, &self.session.samples, probe)?;
         }
         // Empty by now, unless the servers' directories are kept.

@@ -2,9 +2,27 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+
+static IS_STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Control-C and SIGTERM end the session in order: servers first, then a report of what there is.
+pub(crate) fn stop_on_signals() -> Result<()> {
+    let stop = || {
+        say("stopping: servers are ended, what was measured is kept");
+        IS_STOPPED.store(true, Ordering::Relaxed);
+    };
+    ctrlc::set_handler(stop).context("listen to signals")
+}
+
+/// An error once the session is to end.
+pub(crate) fn go_on() -> Result<()> {
+    ensure!(!IS_STOPPED.load(Ordering::Relaxed), "stopped by a signal");
+    Ok(())
+}
 
 /// A line for the person who watches.
 #[expect(clippy::print_stderr, reason = "the program talks to a person")]

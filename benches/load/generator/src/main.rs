@@ -42,12 +42,12 @@ fn main() -> Result<()> {
 
 async fn measured(plan: &Plan) -> Result<()> {
     let outcome = match plan.system {
-        System::Quipu => run::run::<quipu::Quipu>(plan).await,
-        System::Nats => run::run::<nats::Nats>(plan).await,
-        System::Kafka => run::run::<kafka::Kafka>(plan).await,
-        System::RabbitmqQuorum => run::run::<rabbitmq::QuorumQueues>(plan).await,
-        System::RabbitmqStreams => run::run::<streams::Streams>(plan).await,
-        System::Redis => run::run::<redis::Redis>(plan).await,
+        System::Quipu => Box::pin(run::run::<quipu::Quipu>(plan)).await,
+        System::Nats => Box::pin(run::run::<nats::Nats>(plan)).await,
+        System::Kafka => Box::pin(run::run::<kafka::Kafka>(plan)).await,
+        System::RabbitmqQuorum => Box::pin(run::run::<rabbitmq::QuorumQueues>(plan)).await,
+        System::RabbitmqStreams => Box::pin(run::run::<streams::Streams>(plan)).await,
+        System::Redis => Box::pin(run::run::<redis::Redis>(plan)).await,
     }?;
     outcome.write(&plan.out)
 }

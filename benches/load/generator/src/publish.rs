@@ -1,6 +1,7 @@
 //! One producer: takes room, waits until a record is due, hands it over.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Result;
 use futures::FutureExt;
@@ -10,6 +11,8 @@ use crate::driver::Publisher;
 use crate::payload::Payloads;
 use crate::plan::{Mode, Plan};
 use crate::schedule::{Alarm, Schedule};
+
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a producer needs beside its connection.
 #[derive(Debug)]
@@ -24,10 +27,16 @@ pub(crate) struct Task {
 pub(crate) async fn publish(task: Task, mut publisher: impl Publisher) -> Result<()> {
     let mut turns = Turns::new(&task);
     match task.plan.mode {
-        Mode::Open => open(&task, &mut publisher, &mut turns).await,
-        Mode::Saturate | Mode::OneByOne => closed(&task, &mut publisher, &mut turns).await,
-        Mode::Read => Ok(()),
+        Mode::Open => open(&task, &mut publisher, &mut turns).await?,
+        Mode::Saturate | Mode::OneByOne => closed(&task, &mut publisher, &mut turns).await?,
+        Mode::Read => {}
     }
+    // Clients give up what is on its way when they are dropped.
+    while !task.book.is_drained() {
+        tokio::time::sleep(LOOK).await;
+    }
+    drop(publisher);
+    Ok(())
 }
 
 /// Whatever is answered: the next record is due when the schedule says so.

@@ -17,10 +17,8 @@ pub(super) fn start(cluster: &mut Cluster) -> Result<()> {
     let ports = free_ports(3 * NODES)?;
     let routes: Vec<String> =
         ports.iter().skip(1).step_by(3).map(|route| format!("nats://{route}")).collect();
-    let sync = match cluster.system {
-        System::NatsAlways => ", sync_interval: always",
-        _not_flushed => "",
-    };
+    let is_always = cluster.system == System::NatsAlways;
+    let sync = if is_always { ", sync_interval: always" } else { "" };
     let mut monitors = Vec::new();
     for (id, ports) in (1..=NODES).zip(ports.chunks(3)) {
         let dir = cluster.dir_of(id)?;
