@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_consensus::ChangeMembersError;
+use quipu_consensus::{ChangeMembersError, Leadership};
 use quipu_metadata::{Command, ShardRecord};
 use quipu_runtime::Deadline;
 use quipu_shard::Shard;
@@ -84,7 +84,7 @@ async fn advance(broker: &Broker, shard: &Shard, record: &ShardRecord) {
         }
         Step::Forget(replicas) => group.remove_learners(leadership, replicas).await,
         Step::HandOver(successors) => return hand_over(shard, successors).await,
-        Step::Settle(replicas) => return settle(broker, shard, replicas).await,
+        Step::Settle(replicas) => return settle(broker, shard, leadership, replicas).await,
     };
     quipu_failpoint::hit("broker.replicas.step.after");
     match done {
@@ -115,9 +115,23 @@ async fn hand_over(shard: &Shard, successors: Vec<ReplicaId>) {
     }
 }
 
-async fn settle(broker: &Broker, shard: &Shard, replicas: BTreeSet<ReplicaId>) {
-    let command = Command::SettleShard { shard: shard.id(), replicas };
+/// Says that a move is done. Whoever was deposed and has not heard of it sees members that may be
+/// so no more, and nodes would delete replicas that vote: a quorum confirms that it leads, and does
+/// so after the metadata group confirmed the record, so that whoever leads next knows the record.
+async fn settle(
+    broker: &Broker,
+    shard: &Shard,
+    leadership: Leadership,
+    replicas: BTreeSet<ReplicaId>,
+) {
     let deadline = Deadline::after(broker.clock(), SETTLE_WAIT);
+    if !quipu_failpoint::is_planted("plant.members.deposed-settles")
+        && let Err(error) = shard.group().confirm_leadership(leadership, deadline).await
+    {
+        tracing::info!(shard = %shard.id(), %error, "a move is not done for sure yet");
+        return;
+    }
+    let command = Command::SettleShard { shard: shard.id(), replicas };
     match broker.inner.metadata.propose(command, deadline).await {
         Ok(_) => tracing::info!(shard = %shard.id(), "the replicas of a shard have moved"),
         Err(error) => tracing::warn!(shard = %shard.id(), %error, "a move is not noted yet"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quipu_broker::storage_guard::StorageGuard;
 use quipu_broker::{BrokerEnv, sim as broker};
-use quipu_consensus::{ChangeMembersError, InitializeError};
+use quipu_consensus::{ChangeMembersError, Group, InitializeError};
 use quipu_metadata::{Images, Metadata, MetadataError, NodeRegistration, sim};
 use quipu_runtime::{Deadline, OnExit};
 use quipu_shard::Shards;
@@ -158,7 +158,7 @@ impl Process {
 
     /// Has the nodes follow the metadata group that are no voters of it.
     pub(crate) async fn add_followers(&self) -> Result<(), ChangeMembersError> {
-        let Some(group) = self.consensus.group(ShardId::METADATA) else { return Ok(()) };
+        let Some(group) = self.metadata_group() else { return Ok(()) };
         let leadership = group.leadership();
         let leadership = leadership.ok_or(ChangeMembersError::NotLeader { leader: None })?;
         let members = group.members();
@@ -168,6 +168,11 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// Its replica of the metadata group.
+    pub(crate) fn metadata_group(&self) -> Option<Group> {
+        self.consensus.group(ShardId::METADATA)
     }
 
     /// Whether this node leads the metadata group.
