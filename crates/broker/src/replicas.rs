@@ -5,7 +5,9 @@
 //! if the leader is to leave; then those that are to leave lose their vote. Each step is taken from
 //! what is there, so it does not matter who took the one before: a new leader goes on where the
 //! last one died. And from a record that the metadata group confirms: a node that became leader with
-//! an old image would have a replica follow that left for good, and whose data is gone.
+//! an old image would have a replica follow that left for good, and whose data is gone. All that a
+//! step is taken by is looked at in one term, and the step is taken in it: the metadata group may
+//! take long to answer, and others may have led and settled in the meantime.
 
 mod step;
 
@@ -13,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_consensus::ChangeMembersError;
+use quipu_consensus::{ChangeMembersError, Leadership};
 use quipu_metadata::{Command, ShardRecord};
 use quipu_runtime::Deadline;
 use quipu_shard::Shard;
@@ -54,6 +56,8 @@ pub(crate) async fn run(broker: Broker, shard: Shard) {
 /// Takes the next step, if one can be taken.
 async fn advance(broker: &Broker, shard: &Shard, record: &ShardRecord) {
     let group = shard.group();
+    // Before anything is looked at: a step by what was seen in an earlier term is none.
+    let Some(leadership) = group.leadership() else { return };
     let standing = Standing {
         own: group.replica(),
         change: group.change_of_members(),
@@ -74,11 +78,13 @@ async fn advance(broker: &Broker, shard: &Shard, record: &ShardRecord) {
     tracing::info!(shard = %shard.id(), ?step, "members of a shard change");
     quipu_failpoint::hit("broker.replicas.step.before");
     let done = match step {
-        Step::Follow { replica, node } => group.add_learner(replica, node).await,
-        Step::Vote(voters) => group.change_voters(voters.into_iter().collect(), true).await,
-        Step::Forget(replicas) => group.remove_learners(replicas).await,
+        Step::Follow { replica, node } => group.add_learner(leadership, replica, node).await,
+        Step::Vote(voters) => {
+            group.change_voters(leadership, voters.into_iter().collect(), true).await
+        }
+        Step::Forget(replicas) => group.remove_learners(leadership, replicas).await,
         Step::HandOver(successors) => return hand_over(shard, successors).await,
-        Step::Settle(replicas) => return settle(broker, shard, replicas).await,
+        Step::Settle(replicas) => return settle(broker, shard, leadership, replicas).await,
     };
     quipu_failpoint::hit("broker.replicas.step.after");
     match done {
@@ -109,9 +115,23 @@ async fn hand_over(shard: &Shard, successors: Vec<ReplicaId>) {
     }
 }
 
-async fn settle(broker: &Broker, shard: &Shard, replicas: BTreeSet<ReplicaId>) {
-    let command = Command::SettleShard { shard: shard.id(), replicas };
+/// Says that a move is done. Whoever was deposed and has not heard of it sees members that may be
+/// so no more, and nodes would delete replicas that vote: a quorum confirms that it leads, and does
+/// so after the metadata group confirmed the record, so that whoever leads next knows the record.
+async fn settle(
+    broker: &Broker,
+    shard: &Shard,
+    leadership: Leadership,
+    replicas: BTreeSet<ReplicaId>,
+) {
     let deadline = Deadline::after(broker.clock(), SETTLE_WAIT);
+    if !quipu_failpoint::is_planted("plant.members.deposed-settles")
+        && let Err(error) = shard.group().confirm_leadership(leadership, deadline).await
+    {
+        tracing::info!(shard = %shard.id(), %error, "a move is not done for sure yet");
+        return;
+    }
+    let command = Command::SettleShard { shard: shard.id(), replicas };
     match broker.inner.metadata.propose(command, deadline).await {
         Ok(_) => tracing::info!(shard = %shard.id(), "the replicas of a shard have moved"),
         Err(error) => tracing::warn!(shard = %shard.id(), %error, "a move is not noted yet"),

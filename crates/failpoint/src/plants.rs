@@ -47,6 +47,8 @@ const DISK: Finder = Finder::Test("journal", "");
 const TERM: Finder = Finder::Test("lib", "a_restarted_leader_never_resumes_its_term");
 const VOTE: Finder = Finder::Test("lib", "a_vote_is_on_the_disk_when_it_is_answered");
 const CLOSED: Finder = Finder::Test("cluster", "a_closed_group_stores_nothing_any_more");
+const TERM_OF_CHANGE: Finder = Finder::Test("cluster", "members_change_only_in_the_term");
+const DEPOSED: Finder = Finder::Test("lib", "a_deposed_leader_settles_nothing");
 const MEMBERS: Finder = Finder::Test("l1", "nothing_that_was_promised_is_lost");
 
 /// Every defect, in order of name.
@@ -145,6 +147,18 @@ pub const PLANTS: &[Plant] = &[
         name: "plant.leader.restored",
         does: "a leader that was killed goes on in its term",
         finder: TERM,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.members.any-term",
+        does: "members change as a leader saw fit in an earlier term",
+        finder: TERM_OF_CHANGE,
+        nodes: Nodes::Every,
+    },
+    Plant {
+        name: "plant.members.deposed-settles",
+        does: "a leader that was deposed says that a move is done",
+        finder: DEPOSED,
         nodes: Nodes::Every,
     },
     Plant {

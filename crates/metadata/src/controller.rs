@@ -122,13 +122,14 @@ impl Controller {
 
     /// Nodes without a vote follow as learners: so they hold the image too.
     async fn add_learners(&self, image: &Image) {
+        let Some(leadership) = self.group.leadership() else { return };
         let members: Vec<ReplicaId> =
             self.group.members().iter().map(|member| member.replica).collect();
         let replicas =
             image.nodes.keys().filter_map(|node| Some((image.metadata_replica(*node)?, *node)));
         let missing = replicas.filter(|(replica, _)| !members.contains(replica));
         for (replica, node) in missing.filter(|(_, node)| self.consensus.is_alive(*node)) {
-            match self.group.add_learner(replica, node).await {
+            match self.group.add_learner(leadership, replica, node).await {
                 Ok(()) => tracing::info!(%node, "node follows the metadata from now on"),
                 Err(ChangeMembersError::NotLeader { .. } | ChangeMembersError::Stopped) => return,
                 Err(

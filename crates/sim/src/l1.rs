@@ -40,6 +40,8 @@ pub(crate) mod proposals;
 pub(crate) mod replicas;
 pub(crate) mod run;
 pub(crate) mod scene;
+#[cfg(test)]
+mod scripted;
 pub(crate) mod snapshot;
 pub(crate) mod witness;
 pub(crate) mod world;

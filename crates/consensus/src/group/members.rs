@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::raft::Precondition;
 use quipu_types::{LogIndex, NodeId, ReplicaId};
 
 use super::Group;
 use crate::error::{ChangeMembersError, InitializeError};
-use crate::status::{self, Member, MembersChange};
-use crate::type_config::{Place, TypeConfig, entry_id};
+use crate::status::{self, Leadership, Member, MembersChange};
+use crate::type_config::{LeaderOfTerm, Place, TypeConfig, entry_id};
 
 impl Group {
     /// All members, as this replica knows them.
@@ -83,43 +84,64 @@ impl Group {
     /// Adds a replica without a vote; returns once the change is committed, not once it has caught
     /// up (see [`Self::replication`]).
     ///
+    /// Members change in the term of the witness or not at all: whoever decided on a change by what
+    /// it saw as the leader may lead again by the time it says so, and others led in between.
+    ///
     /// # Errors
     /// `LeadershipLost`: the change may still happen.
     pub async fn add_learner(
         &self,
+        leadership: Leadership,
         replica: ReplicaId,
         node: NodeId,
     ) -> Result<(), ChangeMembersError> {
-        let added = self.inner.raft.add_learner(replica.get(), Place { node }, false).await;
-        added.map(drop).map_err(|error| self.unchanged(error))
+        let place = BTreeMap::from([(replica.get(), Place { node })]);
+        self.change_members(leadership, ChangeMembers::AddNodes(place), true).await
     }
 
     /// Makes exactly these replicas the voters, through a joint membership. All must be members
-    /// already. Former voters leave, or stay as learners when `keep_removed`.
+    /// already. Former voters leave, or stay as learners when `keep_removed`. In the term of the
+    /// witness, as [`Self::add_learner`].
     ///
     /// # Errors
     /// `LeadershipLost`: the change may still happen.
     pub async fn change_voters(
         &self,
+        leadership: Leadership,
         voters: Vec<ReplicaId>,
         keep_removed: bool,
     ) -> Result<(), ChangeMembersError> {
         let voters: BTreeSet<u64> = voters.into_iter().map(ReplicaId::get).collect();
-        let changed = self.inner.raft.change_membership(voters, keep_removed).await;
-        changed.map(drop).map_err(|error| self.unchanged(error))
+        self.change_members(leadership, ChangeMembers::from(voters), keep_removed).await
     }
 
-    /// Removes replicas without a vote.
+    /// Removes replicas without a vote. In the term of the witness, as [`Self::add_learner`].
     ///
     /// # Errors
     /// `LeadershipLost`: the change may still happen.
     pub async fn remove_learners(
         &self,
+        leadership: Leadership,
         replicas: Vec<ReplicaId>,
     ) -> Result<(), ChangeMembersError> {
         let replicas: BTreeSet<u64> = replicas.into_iter().map(ReplicaId::get).collect();
-        let change = ChangeMembers::RemoveNodes(replicas);
-        let changed = self.inner.raft.change_membership(change, false).await;
+        self.change_members(leadership, ChangeMembers::RemoveNodes(replicas), false).await
+    }
+
+    async fn change_members(
+        &self,
+        leadership: Leadership,
+        change: ChangeMembers<u64, Place>,
+        keep_removed: bool,
+    ) -> Result<(), ChangeMembersError> {
+        assert_eq!(leadership.shard(), self.inner.shard, "the witness is of another shard");
+        // The core itself looks, as it writes the entry: a look from here could be old by then.
+        let in_term = Precondition::CommittedLeaderId {
+            committed_leader_id: LeaderOfTerm::new(leadership.term().get()),
+        };
+        let is_planted = quipu_failpoint::is_planted("plant.members.any-term");
+        let in_term = (!is_planted).then_some(in_term);
+        let changed = self.inner.raft.change_membership_if(change, keep_removed, in_term).await;
         changed.map(drop).map_err(|error| self.unchanged(error))
     }
 
@@ -131,13 +153,13 @@ impl Group {
             RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
                 ChangeMembersError::NotLeader { leader: self.forwarded(&to) }
             }
-            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
-                ChangeMembersError::LeadershipLost
-            }
+            // A term that is over may be over only for the second half of a change.
             RaftError::APIError(
-                error @ (ClientWriteError::ChangeMembershipError(_)
-                | ClientWriteError::PreconditionFailed(_)),
-            ) => ChangeMembersError::Refused(error.to_string()),
+                ClientWriteError::LogEntryDiscarded(_) | ClientWriteError::PreconditionFailed(_),
+            ) => ChangeMembersError::LeadershipLost,
+            RaftError::APIError(error @ ClientWriteError::ChangeMembershipError(_)) => {
+                ChangeMembersError::Refused(error.to_string())
+            }
             RaftError::Fatal(_) => ChangeMembersError::Stopped,
         }
     }

@@ -136,12 +136,37 @@ impl Group {
         if quipu_failpoint::is_planted("plant.read.without-quorum") {
             return Ok(());
         }
+        self.confirmed_leader(deadline).await.map(drop)
+    }
+
+    /// Confirms with a quorum that this replica leads in the term of the witness: nobody was chosen
+    /// in a later one before the call.
+    ///
+    /// # Errors
+    /// Without effect, all of them.
+    pub async fn confirm_leadership(
+        &self,
+        leadership: Leadership,
+        deadline: Deadline,
+    ) -> Result<(), ReadIndexError> {
+        assert_eq!(leadership.shard(), self.inner.shard, "the witness is of another shard");
+        let leader = self.confirmed_leader(deadline).await?;
+        if leader == LeaderOfTerm::new(leadership.term().get()) {
+            Ok(())
+        } else {
+            Err(ReadIndexError::NotLeader { leader: None })
+        }
+    }
+
+    /// Says in which term a quorum confirmed that this replica leads.
+    async fn confirmed_leader(&self, deadline: Deadline) -> Result<LeaderOfTerm, ReadIndexError> {
         let clock = self.inner.peers.clock();
         let read = async {
             let linearizer = self.inner.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
             let linearizer = linearizer.map_err(|error| self.unread(&error))?;
             let ready = linearizer.await_ready(&self.inner.raft).await;
-            ready.map(drop).map_err(|_| ReadIndexError::Stopped)
+            let ready = ready.map_err(|_| ReadIndexError::Stopped)?;
+            Ok(*ready.read_log_id().committed_leader_id())
         };
         deadline.timeout(clock, read).await.unwrap_or(Err(ReadIndexError::Deadline))
     }

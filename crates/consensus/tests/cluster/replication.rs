@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use quipu_consensus::{Config, ProposeError, ReadIndexError, Role};
+use quipu_consensus::{ChangeMembersError, Config, ProposeError, ReadIndexError, Role};
 use quipu_runtime::{Clock, Deadline};
 use quipu_types::{LogIndex, NodeId, ReplicaId};
 
-use crate::cluster::{Cluster, PATIENCE, SHARD, commands, until};
+use crate::cluster::{Cluster, PATIENCE, SHARD, commands, until, until_async};
 
 /// Order is the order of the calls, although no future is polled before all are made.
 #[tokio::test(flavor = "multi_thread")]
@@ -157,17 +157,56 @@ async fn a_learner_joins_and_becomes_a_voter() {
     for command in &all {
         leader.propose(leader.leadership().unwrap(), command.clone(), None).await.unwrap();
     }
-    leader.add_learner(ReplicaId::new(3), NodeId::new(3)).await.unwrap();
+    let leadership = leader.leadership().unwrap();
+    leader.add_learner(leadership, ReplicaId::new(3), NodeId::new(3)).await.unwrap();
     cluster.agree_on(&all).await;
     assert_eq!(cluster.group(3).status().borrow().role, Role::Learner);
-    leader.change_voters([1, 2, 3].map(ReplicaId::new).to_vec(), false).await.unwrap();
+    let voters = [1, 2, 3].map(ReplicaId::new).to_vec();
+    leader.change_voters(leadership, voters, false).await.unwrap();
     until("the learner votes", || {
         (cluster.group(3).status().borrow().role == Role::Follower).then_some(())
     })
     .await;
-    leader.change_voters([2, 3].map(ReplicaId::new).to_vec(), false).await.unwrap();
+    let voters = [2, 3].map(ReplicaId::new).to_vec();
+    leader.change_voters(leadership, voters, false).await.unwrap();
     let voters = |group: &quipu_consensus::Group| group.members().len();
     until("the first is gone", || (voters(&cluster.group(3)) == 2).then_some(())).await;
+}
+
+/// Whoever leads again is not who it was: others may have led in between, and what it saw before
+/// may be so no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_change_only_in_the_term_in_which_it_was_decided() {
+    let mut cluster = Cluster::plan(Config::default());
+    for number in 1..=3 {
+        cluster.start_node(number).await;
+    }
+    let members = [1, 2].map(|id| (ReplicaId::new(id), NodeId::new(id))).to_vec();
+    cluster.group(1).initialize(members).await.unwrap();
+    let first = cluster.leader().await;
+    let (leader, other) = (cluster.group(first), cluster.group(3 - first));
+    let decided = leader.leadership().unwrap();
+    for (from, to) in [(&leader, &other), (&other, &leader)] {
+        until_async("a successor", async || {
+            // Refused as long as it is behind.
+            drop(from.transfer_leadership(to.replica()).await);
+            to.leadership()
+        })
+        .await;
+    }
+    let again = leader.leadership().unwrap();
+    assert!(again.term() > decided.term(), "{again:?} after {decided:?}");
+    let (third, node) = (ReplicaId::new(3), NodeId::new(3));
+    let voters = vec![leader.replica()];
+    let refused = leader.add_learner(decided, third, node).await;
+    assert_eq!(refused, Err(ChangeMembersError::LeadershipLost));
+    let refused = leader.change_voters(decided, voters, true).await;
+    assert_eq!(refused, Err(ChangeMembersError::LeadershipLost));
+    assert_eq!(leader.members().len(), 2);
+    leader.add_learner(again, third, node).await.unwrap();
+    let refused = leader.remove_learners(decided, vec![third]).await;
+    assert_eq!(refused, Err(ChangeMembersError::LeadershipLost));
+    assert_eq!(leader.members().len(), 3);
 }
 
 /// A group of one leads itself at once, also after a restart: nobody else could.

@@ -26,6 +26,7 @@ enum Step {
 /// Makes one change, if one is due.
 pub(super) async fn step(controller: &Controller, image: &Image, liveness: &Liveness) {
     let group = &controller.group;
+    let Some(leadership) = group.leadership() else { return };
     let ready = ready(group, liveness);
     let step = match group.change_of_members() {
         MembersChange::UnderWay => None,
@@ -38,8 +39,10 @@ pub(super) async fn step(controller: &Controller, image: &Image, liveness: &Live
     let Some(step) = step else { return };
     tracing::info!(?step, "the members of the metadata group change");
     let done = match step {
-        Step::Vote(voters) => group.change_voters(voters.into_iter().collect(), true).await,
-        Step::Forget(replicas) => group.remove_learners(replicas).await,
+        Step::Vote(voters) => {
+            group.change_voters(leadership, voters.into_iter().collect(), true).await
+        }
+        Step::Forget(replicas) => group.remove_learners(leadership, replicas).await,
         Step::HandOver(successors) => return hand_over(group, successors).await,
     };
     match done {

@@ -214,6 +214,8 @@ impl Lives {
             if self.evicted.contains(&replica) && after.votes(replica) {
                 return Err(format!("{replica} votes, and its data is gone: {after:?}"));
             }
+            // Whoever is to leave is named until the shard is settled without it, and then no entry
+            // that lets it join is under way: the newest record is not too much to ask.
             let record = self.records.values().next_back();
             let is_named = record.is_none_or(|it| it.replica_on(node) == Some(replica));
             if !is_named && before.is_some_and(|before| !before.has(replica)) {

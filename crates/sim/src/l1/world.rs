@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quipu_consensus::ChangeMembersError;
 use quipu_metadata::ShardRecord;
 use quipu_runtime::{Fatal, Rng, TaskGroup};
 use quipu_types::{NodeId, ReplicaId, ShardId};
@@ -85,7 +86,7 @@ impl World {
     }
 
     /// Forms every shard out of its members; where replicas move, their brokers do it.
-    async fn form(&mut self) {
+    pub(crate) async fn form(&mut self) {
         if self.ground.plan.moves.is_some() {
             self.form_metadata().await;
             return self.all_are_there().await;
@@ -104,16 +105,29 @@ impl World {
         self.all_are_there().await;
     }
 
-    /// Has all nodes follow the metadata group.
+    /// Has all nodes follow the metadata group. Its leader refuses while it has heard too little of
+    /// the others, and may be another by the time it is asked.
     async fn form_metadata(&self) {
+        let forming = async {
+            while let Err(error) = self.add_followers().await {
+                let event = format_args!("the metadata group lacks followers: {error}");
+                self.ground.scene.note(event);
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(RECOVERS_WITHIN, forming).await.is_err() {
+            self.ground.scene.violated("the metadata group has no followers");
+        }
+    }
+
+    async fn add_followers(&self) -> Result<(), ChangeMembersError> {
         let controls = || {
             let processes = self.hosts.iter().filter_map(Host::process);
             processes.into_iter().find(|process| process.is_controller())
         };
-        if let Some(controller) = self.until("the metadata group", controls).await
-            && let Err(error) = controller.add_followers().await
-        {
-            self.ground.scene.violated(format!("the metadata group has no followers: {error}"));
+        match self.until("the metadata group", controls).await {
+            Some(controller) => controller.add_followers().await,
+            None => Ok(()),
         }
     }
 
@@ -195,7 +209,7 @@ impl World {
     }
 
     /// Waits until a shard is where its record wants it.
-    async fn settle(&self, shard: ShardId, when: &str) {
+    pub(crate) async fn settle(&self, shard: ShardId, when: &str) {
         let settling = async {
             while self.check_settled(shard).is_err() {
                 tokio::time::sleep(LOOK_EVERY).await;

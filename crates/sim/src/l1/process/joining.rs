@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quipu_broker::{BrokerEnv, sim as broker};
-use quipu_consensus::{ChangeMembersError, InitializeError};
+use quipu_consensus::{ChangeMembersError, Group, InitializeError};
 use quipu_metadata::{Images, Metadata, MetadataError, NodeRegistration, sim};
 use quipu_runtime::{Deadline, OnExit};
 use quipu_shard::Shards;
@@ -156,14 +156,21 @@ impl Process {
 
     /// Has the nodes follow the metadata group that are no voters of it.
     pub(crate) async fn add_followers(&self) -> Result<(), ChangeMembersError> {
-        let Some(group) = self.consensus.group(ShardId::METADATA) else { return Ok(()) };
+        let Some(group) = self.metadata_group() else { return Ok(()) };
+        let leadership = group.leadership();
+        let leadership = leadership.ok_or(ChangeMembersError::NotLeader { leader: None })?;
         let members = group.members();
         for node in self.ground.nodes() {
             if !members.iter().any(|member| member.node == node) {
-                group.add_learner(replica_on(node), node).await?;
+                group.add_learner(leadership, replica_on(node), node).await?;
             }
         }
         Ok(())
+    }
+
+    /// Its replica of the metadata group.
+    pub(crate) fn metadata_group(&self) -> Option<Group> {
+        self.consensus.group(ShardId::METADATA)
     }
 
     /// Whether this node leads the metadata group.
@@ -196,11 +203,13 @@ async fn hasty(hosted: Hosted, metadata: Metadata) {
         let members = hosted.group.members();
         let is_wanted = |replica| record.replicas.iter().any(|(wanted, _)| *wanted == replica);
         let learns = members.iter().find(|it| !it.is_voter && is_wanted(it.replica));
-        if let Some(learns) = learns.filter(|_| hosted.group.leadership().is_some()) {
+        if let Some(learns) = learns
+            && let Some(leadership) = hosted.group.leadership()
+        {
             let voters = members.iter().filter(|member| member.is_voter).map(|it| it.replica);
             // Refused while another change is under way.
             let all = voters.chain([learns.replica]).collect();
-            let _ = hosted.group.change_voters(all, true).await;
+            let _ = hosted.group.change_voters(leadership, all, true).await;
         }
     }
 }
