@@ -144,6 +144,9 @@ OVERVIEW = Dashboard(
             graph("Panics", [Query(f"sum by (instance, api) (increase(quipu_request_panics_total{{{NODE}}}{RATE}))",
                                    "{{instance}} {{api}}")],
                   "Requests that ended in a defect of the server.", runbooks=["RequestPanics"]),
+            graph("Connections", [
+                Query(f"sum by (instance) (quipu_connections{{{NODE}}})", "{{instance}}"),
+            ], "Connections that clients hold open."),
             graph("Open streams", [Query(f"sum by (api) (quipu_listener_streams{{{NODE}}})", "{{api}}")],
                   "Streams that clients hold open."),
         ]),
