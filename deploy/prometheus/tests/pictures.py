@@ -50,7 +50,7 @@ def story(lab):
     lab.stand_in.set.update(breaker=2, dlq=130)
     at(165)
     # It catches up, and not all at once.
-    lab.stand_in.set.update(breaker=0, pause=0, failing=0, handler=0.006)
+    lab.stand_in.set.update(breaker=0, pause=0, failing=0, handler=0.015, burst=8)
     at(200)
     lab.node("kill", 3)
     at(245)
