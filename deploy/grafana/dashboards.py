@@ -144,6 +144,9 @@ OVERVIEW = Dashboard(
             graph("Panics", [Query(f"sum by (instance, api) (increase(quipu_request_panics_total{{{NODE}}}{RATE}))",
                                    "{{instance}} {{api}}")],
                   "Requests that ended in a defect of the server.", runbooks=["RequestPanics"]),
+            graph("Connections", [
+                Query(f"sum by (instance) (quipu_connections{{{NODE}}})", "{{instance}}"),
+            ], "Connections that clients hold open."),
             graph("Open streams", [Query(f"sum by (api) (quipu_listener_streams{{{NODE}}})", "{{api}}")],
                   "Streams that clients hold open."),
         ]),
@@ -238,7 +241,7 @@ TOPICS_BOARD = Dashboard(
 LAG_BY_GROUP = f"sum by (group, topic) (quipu_group_lag_messages{{{GROUP}}})"
 LAG_SECONDS = f"max by (group, topic) (quipu_group_lag_seconds{{{GROUP}}})"
 # How fast lag shrinks: read minus written.
-CATCHING_UP = f"(-sum by (group, topic) (deriv(quipu_group_lag_messages{{{GROUP}}}[2m])) > 0)"
+CATCHING_UP = f"(-sum by (group, topic) (deriv(quipu_group_lag_messages{{{GROUP}}}[1m])) > 0)"
 # Who is a few seconds behind has caught up: what is left is what is under way.
 TIME_TO_CATCH_UP = f"({LAG_BY_GROUP} / {CATCHING_UP} and {LAG_SECONDS} >= 10) or 0 * ({LAG_SECONDS} < 10)"
 

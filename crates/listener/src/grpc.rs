@@ -6,6 +6,7 @@
 mod add_partitions;
 mod alter_topic;
 mod call;
+mod connection;
 mod context;
 mod create_topic;
 mod delete_records;

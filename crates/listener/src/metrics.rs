@@ -2,6 +2,7 @@
 
 use metrics::{counter, gauge};
 
+const CONNECTIONS: &str = "quipu_connections";
 const STREAMS: &str = "quipu_listener_streams";
 const MEMORY: &str = "quipu_listener_request_memory_bytes";
 const MEMORY_RATIO: &str = "quipu_memory_permits_used_ratio";
@@ -10,6 +11,8 @@ const MALFORMED: &str = "quipu_listener_refused_requests_total";
 /// Registers descriptions; call once after the recorder is installed.
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
+    describe_gauge!(CONNECTIONS, Unit::Count, "Open connections, by listener.");
+    gauge!(CONNECTIONS, "listener" => "client").set(0.0);
     describe_gauge!(STREAMS, Unit::Count, "Open produce and fetch streams.");
     describe_gauge!(MEMORY, Unit::Bytes, "Bytes of requests being worked on.");
     describe_gauge!(
@@ -19,6 +22,24 @@ pub fn describe() {
     gauge!(MEMORY).set(0.0);
     gauge!(MEMORY_RATIO).set(0.0);
     describe_counter!(MALFORMED, Unit::Count, "Requests refused as a whole, by error.");
+}
+
+/// Counts an open connection until dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectionCount(&'static str);
+
+impl ConnectionCount {
+    /// A connection to this listener was accepted.
+    pub(crate) fn new(listener: &'static str) -> Self {
+        gauge!(CONNECTIONS, "listener" => listener).increment(1.0);
+        Self(listener)
+    }
+}
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        gauge!(CONNECTIONS, "listener" => self.0).decrement(1.0);
+    }
 }
 
 /// Counts an open stream until dropped.

@@ -49,7 +49,8 @@ def story(lab):
     at(150)
     lab.stand_in.set.update(breaker=2, dlq=130)
     at(165)
-    lab.stand_in.set.update(breaker=0, pause=0, failing=0)
+    # It catches up, and not all at once.
+    lab.stand_in.set.update(breaker=0, pause=0, failing=0, handler=0.015, burst=8)
     at(200)
     lab.node("kill", 3)
     at(245)
@@ -170,9 +171,9 @@ def legend(pattern, labels):
 
 def shown(value, unit):
     if unit == "s":
-        return f"{value * 1000:g} ms" if abs(value) < 1 else f"{value:g} s"
+        return f"{value * 1000:.3g} ms" if abs(value) < 1 else f"{value:.4g} s"
     if unit == "percentunit":
-        return f"{value * 100:g} %"
+        return f"{value * 100:.3g} %"
     factor, names = SCALES.get(unit, SCALES["short"])
     for name in names:
         if abs(value) < factor or name == names[-1]:

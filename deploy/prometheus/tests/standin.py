@@ -8,7 +8,6 @@ release has, so that queries for it are evaluated against series of the right sh
 
 import json
 import random
-import signal
 import subprocess
 import threading
 import time
@@ -87,7 +86,6 @@ class StandIn:
     def stop(self):
         self.is_over = True
         if self.reader:
-            self.reader.send_signal(signal.SIGCONT)
             self.reader.terminate()
 
     def _publish(self):
@@ -111,9 +109,10 @@ class StandIn:
 
     def _read(self):
         while not self.is_over:
+            # An event is acknowledged once it is printed: a small pipe, so that this means read.
             self.reader = subprocess.Popen(
                 [self.quipu, "sub", TOPIC, "--group", GROUP, "--from", "start", "-o", "raw"],
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.environment)
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.environment, pipesize=4096)
             for _ in self.reader.stdout:
                 while self.set["pause"] and not self.is_over:
                     time.sleep(0.1)

@@ -1,5 +1,6 @@
 //! The listener itself: limits of connections, services, the end.
 
+use futures::StreamExt;
 use quipu_broker::Broker;
 use quipu_proto::v1::admin_server::AdminServer;
 use quipu_proto::v1::cluster_server::ClusterServer;
@@ -12,6 +13,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
+use super::connection::Connection;
 use super::context::Context;
 use super::groups::GroupsService;
 use super::health;
@@ -78,7 +80,8 @@ pub fn serve(
         .add_service(reflection);
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
-        .with_keepalive(Some(KEEPALIVE_INTERVAL));
+        .with_keepalive(Some(KEEPALIVE_INTERVAL))
+        .map(|accepted| accepted.map(Connection::new));
     let token = tasks.token();
     tasks.spawn("health", OnExit::StopNode, health::publish(broker, reporter));
     tasks.spawn_graceful("server", OnExit::StopNode, async move {
