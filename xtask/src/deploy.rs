@@ -14,19 +14,25 @@ pub(crate) fn deploy(words: &[String]) -> Result<()> {
     check(words)
 }
 
-/// The same with the binary that is there.
+/// The same with the binary that is there; then alerts and dashboards, as far as that needs no
+/// cluster.
 pub(crate) fn check(words: &[String]) -> Result<()> {
-    run::say("python3 deploy/tests/run.py");
+    suite("deploy/tests/run.py", words)?;
+    suite("deploy/prometheus/tests/run.py", &["--offline".to_owned()])
+}
+
+fn suite(program: &str, words: &[String]) -> Result<()> {
+    run::say(&format!("python3 {program} {}", words.join(" ")));
     let binary = run::target_dir().join("debug/quipu");
     let mut suite = run::command("python3");
-    suite.arg("deploy/tests/run.py").args(words).env("QUIPU_BIN", binary);
+    suite.arg(program).args(words).env("QUIPU_BIN", binary);
     let status = suite.status().context("start python3")?;
     match status.code() {
         Some(0) => Ok(()),
         Some(NOT_CHECKED) => {
-            run::say("deploy/ was NOT checked: its checks need packages that cannot be fetched");
+            run::say(&format!("{program} has NOT checked: what it needs cannot be fetched"));
             Ok(())
         }
-        _ => bail!("deploy/tests/run.py failed: {status}"),
+        _ => bail!("{program} failed: {status}"),
     }
 }
