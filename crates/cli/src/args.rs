@@ -131,6 +131,8 @@ pub enum Command {
     Context(ContextVerb),
     /// Prints the reference of error codes as Markdown.
     Errors,
+    /// Prints the reference of metrics as Markdown.
+    Metrics,
     /// Prints a completion script.
     Completion {
         /// For which shell.
