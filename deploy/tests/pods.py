@@ -189,9 +189,7 @@ class Kube:
         self.scratch.mkdir()
         shutil.chown(self.scratch, container.USER, container.USER)
         self.pods: dict[int, Pod] = {}
-        # As it is meant to be, once the product has what it takes.
-        is_drained = not any("node drain" in flag for flag in product.pending["flags"])
-        self.values = {"config": SMALL, "minReadySeconds": 1, "drain": {"enabled": is_drained}}
+        self.values = {"config": SMALL, "minReadySeconds": 1}
         self.fabric = Fabric(directory)
         self.upgrade(values)
 
