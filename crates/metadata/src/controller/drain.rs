@@ -158,9 +158,9 @@ mod tests {
     }
 
     fn alive(nodes: &[u64]) -> Liveness {
-        let nodes: Vec<NodeId> = nodes.iter().copied().map(NodeId::new).collect();
+        let nodes = nodes.iter().map(|node| (NodeId::new(*node), StartId::default()));
         let mut liveness = Liveness::default();
-        liveness.observe(nodes.iter(), |_| true, Duration::ZERO);
+        liveness.observe(nodes, |_| true, Duration::ZERO);
         liveness
     }
 
