@@ -347,7 +347,7 @@ class Gap:
         self.last, self.since = now, self.kube.doing(now)
 
     def __str__(self) -> str:
-        return f"{self.longest:.1f} s" + (f" (from {self.when} on)" if self.when else "")
+        return f"{self.longest * 1000:.0f} ms" + (f" (from {self.when} on)" if self.when else "")
 
 
 class Load:
