@@ -140,6 +140,8 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         pages: Option<PathBuf>,
     },
+    /// Prints the reference of metrics as Markdown.
+    Metrics,
     /// Prints a completion script.
     Completion {
         /// For which shell.
