@@ -21,6 +21,7 @@ mod failpoints;
 mod group;
 mod journal;
 mod local;
+mod manual;
 mod metrics;
 mod node;
 mod output;
@@ -64,6 +65,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Config(verb) => config::run(verb),
         Command::Context(verb) => context::run(&global, verb),
         Command::Errors => errors::run(),
+        Command::Manual { pages } => manual::run(pages.as_deref()),
         Command::Metrics => metrics::run(),
         Command::Completion { shell } => args::completion(shell),
     };
