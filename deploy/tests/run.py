@@ -3,7 +3,7 @@
 
     python3 deploy/tests/run.py [suite …] [--update] [--only TEXT]
 
-Suites: helm, compose, image, systemd; all of them by default. `pods` starts what the chart renders as
+Suites: helm, compose, image, systemd, package; all of them by default. `pods` starts what the chart renders as
 real processes in network namespaces, and takes minutes; it runs when it is named.
 
 The product is what the checks compare with: the sources beside this file, and the binary `quipu` in
@@ -21,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
-SUITES = ("helm", "compose", "image", "systemd")
+SUITES = ("helm", "compose", "image", "systemd", "package")
 NAMED_ONLY = ("pods",)
 # How it ends when it cannot get what it checks with.
 NOT_CHECKED = 3

@@ -9,6 +9,7 @@ mod demo;
 mod deploy;
 mod packages;
 mod planted;
+mod release;
 mod run;
 mod tidy;
 
@@ -25,7 +26,8 @@ Usage: cargo xtask <verb>
   chaos   build, break a cluster under load, judge what it did; --help says how
   bench   build, measure against other systems side by side; --help says how; micro: inside a node
   planted plant one defect after the other and have the suites find each; --only NAME
-  deploy  check charts, compositions, units and images; `pods` rehearses a pod's life
+  deploy  check charts, compositions, units, images and packages; `pods` rehearses a pod's life
+  release pack a tarball, a deb, checksums and a bill of materials; --help says how
   test    build and run every test, real clusters included
   check   formatting, lints, documentation, project rules; changes nothing
   ci      check, then test: what .ci/run does
@@ -57,6 +59,7 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
         "chaos" => chaos::chaos(rest)?,
         "bench" => bench::bench(rest)?,
         "planted" => planted::planted(rest)?,
+        "release" => release::release(rest)?,
         "deploy" => deploy::deploy(rest)?,
         "test" => test(rest)?,
         "check" => check()?,

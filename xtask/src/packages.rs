@@ -1,5 +1,6 @@
 //! What is needed from the system. For the build: libclang, which RocksDB's bindings are generated
-//! with, and a C++ compiler. For the chaos suite: tools for networks and file systems.
+//! with, and a C++ compiler. For the chaos suite: tools for networks and file
+//! systems. For a release: Debian's tools for packages.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -20,6 +21,18 @@ const NETWORK: &[(&str, &[&str])] = &[
     ("iptables", &["/usr/sbin/iptables", "/sbin/iptables"]),
     ("e2fsprogs", &["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"]),
 ];
+
+/// What a release is packed with.
+const PACKING: &[(&str, &[&str])] = &[
+    ("binutils", &["/usr/bin/strip"]),
+    ("dpkg-dev", &["/usr/bin/dpkg-shlibdeps"]),
+    ("xz-utils", &["/usr/bin/xz"]),
+];
+
+/// Installs what packing lacks.
+pub(crate) fn install_packing() -> Result<()> {
+    install_all(PACKING)
+}
 
 /// Installs what the build lacks; does nothing on a prepared machine.
 pub(crate) fn install() -> Result<()> {

@@ -11,6 +11,7 @@ use crate::run;
 pub(crate) const GENERATED: &[(&str, &[&str])] = &[
     ("docs/reference/config.md", &["config", "reference"]),
     ("docs/reference/errors.md", &["errors"]),
+    ("docs/reference/metrics.md", &["metrics"]),
 ];
 
 /// The only crate that may use a package of the outside.

@@ -133,6 +133,15 @@ pub enum Command {
     Context(ContextVerb),
     /// Prints the reference of error codes as Markdown.
     Errors,
+    /// Prints the reference of verbs as Markdown, or writes man pages.
+    #[command(hide = true)]
+    Manual {
+        /// Write a man page for each verb into this directory instead.
+        #[arg(long, value_name = "DIR")]
+        pages: Option<PathBuf>,
+    },
+    /// Prints the reference of metrics as Markdown.
+    Metrics,
     /// Prints a completion script.
     Completion {
         /// For which shell.

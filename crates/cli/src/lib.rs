@@ -21,6 +21,8 @@ mod failpoints;
 mod group;
 mod journal;
 mod local;
+mod manual;
+mod metrics;
 mod node;
 mod output;
 mod partition;
@@ -61,6 +63,8 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Config(verb) => config::run(verb),
         Command::Context(verb) => context::run(&global, verb),
         Command::Errors => errors::run(),
+        Command::Manual { pages } => manual::run(pages.as_deref()),
+        Command::Metrics => metrics::run(),
         Command::Completion { shell } => args::completion(shell),
     };
     match outcome {
