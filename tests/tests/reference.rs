@@ -7,6 +7,7 @@ use tokio::process::Command;
 async fn the_reference_pages_are_those_of_this_release() -> Result<()> {
     for (words, page) in [
         (&["errors"][..], include_str!("../../docs/reference/errors.md")),
+        (&["manual"][..], include_str!("../../docs/reference/cli.md")),
         (&["config", "reference"][..], include_str!("../../docs/reference/config.md")),
     ] {
         let command = Command::new(quipu_testkit::quipu_binary()?).args(words).output().await;
