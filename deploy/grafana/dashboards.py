@@ -3,7 +3,7 @@
 --check` says whether they are current. Needs nothing but Python 3.11.
 
 A figure that each node reports of the cluster as it sees it is taken by max; what each node reports
-of itself is summed. Group figures are summed over nodes: a former coordinator reports 0.
+of itself is summed. Group figures are summed over nodes: coordinators alone report them.
 """
 
 import argparse
@@ -111,8 +111,8 @@ OVERVIEW = Dashboard(
             stat("Nodes that refuse writes", f"sum(quipu_node_storage_full{{{CLUSTER}}})",
                  "Nodes with less than storage.min-free on their disk.",
                  thresholds=NONE_IS_WELL, runbooks=["WritesRefused"]),
-            stat("Bytes in, now", rate("quipu_topic_bytes_in_total", CLUSTER), "Bytes of batches acknowledged.", "Bps", is_key=True),
-            stat("Bytes out, now", rate("quipu_topic_bytes_out_total", CLUSTER), "Bytes of batches read.", "Bps"),
+            stat("Bytes in, now", rate("quipu_topic_in_bytes_total", CLUSTER), "Bytes of batches acknowledged.", "Bps", is_key=True),
+            stat("Bytes out, now", rate("quipu_topic_out_bytes_total", CLUSTER), "Bytes of batches read.", "Bps"),
             stat("Records in, now", rate("quipu_topic_records_in_total", CLUSTER), "Records acknowledged.", "cps", is_key=True),
             stat("Firing alerts",
                  'count(ALERTS{alertstate="firing",component="quipu",cluster=~"$cluster"}) or vector(0)',
@@ -120,8 +120,8 @@ OVERVIEW = Dashboard(
         ]),
         Row("Traffic", [
             graph("Bytes in and out", [
-                Query(rate("quipu_topic_bytes_in_total", NODE), "in"),
-                Query(rate("quipu_topic_bytes_out_total", NODE), "out"),
+                Query(rate("quipu_topic_in_bytes_total", NODE), "in"),
+                Query(rate("quipu_topic_out_bytes_total", NODE), "out"),
             ], "Bytes of batches, as clients send and read them; replication is not counted.", "Bps", is_key=True),
             graph("Records in", [Query(rate("quipu_topic_records_in_total", NODE, "instance"), "{{instance}}")],
                   "Records acknowledged, by the node that leads their partition.", "cps", stack=True, is_key=True),
@@ -145,8 +145,8 @@ OVERVIEW = Dashboard(
                                    "{{instance}} {{api}}")],
                   "Requests that ended in a defect of the server.", runbooks=["RequestPanics"]),
             graph("Connections", [
-                Query(f"sum by (instance) (quipu_connections{{{NODE}}})", "{{instance}}"),
-            ], "Connections that clients hold open."),
+                Query(f"sum by (listener) (quipu_connections{{{NODE}}})", "{{listener}}"),
+            ], "Open connections: of clients, of other nodes, of those who read metrics and health."),
             graph("Open streams", [Query(f"sum by (api) (quipu_listener_streams{{{NODE}}})", "{{api}}")],
                   "Streams that clients hold open."),
         ]),
@@ -184,27 +184,28 @@ TOPICS_BOARD = Dashboard(
     [
         Row("All", [
             table("Topics", {
-                "Bytes in": (rate("quipu_topic_bytes_in_total", TOPIC, "topic"), "Bps"),
+                "Bytes in": (rate("quipu_topic_in_bytes_total", TOPIC, "topic"), "Bps"),
                 "Records in": (rate("quipu_topic_records_in_total", TOPIC, "topic"), "cps"),
-                "Bytes out": (rate("quipu_topic_bytes_out_total", TOPIC, "topic"), "Bps"),
+                "Bytes out": (rate("quipu_topic_out_bytes_total", TOPIC, "topic"), "Bps"),
                 "Size": (f"sum by (topic) (quipu_topic_size_bytes{{{TOPIC}}})", "bytes"),
                 "Partitions": (f"max by (topic) (quipu_topic_partitions{{{TOPIC}}})", "short"),
                 "Retention": (f"max by (topic) (quipu_topic_retention_seconds{{{TOPIC}}})", "s"),
+                "Oldest record": (f"max by (topic) (quipu_topic_oldest_record_age_seconds{{{TOPIC}}})", "s"),
             }, "Size is one copy, as leaders hold it; +Inf: age removes nothing.", sort="Bytes in",
                   runbooks=["ConsumerWillLoseData"]),
         ]),
         Row("Traffic", [
-            graph("Bytes in by topic", [Query(rate("quipu_topic_bytes_in_total", TOPIC, "topic"), "{{topic}}")],
+            graph("Bytes in by topic", [Query(rate("quipu_topic_in_bytes_total", TOPIC, "topic"), "{{topic}}")],
                   "Bytes of batches acknowledged, repeats left out.", "Bps", width=12, stack=True, is_key=True),
-            graph("Bytes out by topic", [Query(rate("quipu_topic_bytes_out_total", TOPIC, "topic"), "{{topic}}")],
+            graph("Bytes out by topic", [Query(rate("quipu_topic_out_bytes_total", TOPIC, "topic"), "{{topic}}")],
                   "Bytes of batches read.", "Bps", width=12, stack=True, is_key=True),
             graph("Records in by topic", [Query(rate("quipu_topic_records_in_total", TOPIC, "topic"), "{{topic}}")],
                   "Records acknowledged, repeats left out.", "cps", width=12, is_key=True),
             Panel("Largest 15 by bytes in", "bargauge", [
-                Query(f"topk(15, {rate('quipu_topic_bytes_in_total', TOPIC, 'topic')})", "{{topic}}", instant=True),
+                Query(f"topk(15, {rate('quipu_topic_in_bytes_total', TOPIC, 'topic')})", "{{topic}}", instant=True),
             ], "Bps", "The topics that most is written to now.", width=12),
             graph("Mean size of a record", [
-                Query(f"{rate('quipu_topic_bytes_in_total', TOPIC, 'topic')}"
+                Query(f"{rate('quipu_topic_in_bytes_total', TOPIC, 'topic')}"
                       f" / ({rate('quipu_topic_records_in_total', TOPIC, 'topic')} > 0)", "{{topic}}"),
             ], "As it is sent: compressed, its share of the batch header included.", "bytes", width=12),
             graph("Repeats recognised", [
@@ -285,6 +286,14 @@ CONSUMERS = Dashboard(
                 "Stored positions": (f"sum by (group, topic) (quipu_group_committed_offset{{{GROUP}}})", "short"),
             }, "The group that is furthest behind first. `quipu group stuck` says where it stands still, and why.",
                   sort="Lag", runbooks=["ConsumerStalled"]),
+            graph("Since members asked for events", [
+                Query('time() - max by (service, group) (consumer_last_poll_timestamp_seconds)', "{{service}} {{group}}"),
+            ], "A member that does not ask has stopped, or its handler hangs.", "s", runbooks=["ConsumerStalled"]),
+            graph("Skipped by readers", [
+                Query(f"sum by (service, topic, reason) (increase(events_skipped_total{RATE}))",
+                      "{{service}} {{topic}} {{reason}}"),
+            ], "Events that readers did not get: removed before, or passed over because they go on at the end.",
+                  runbooks=["ConsumerLostData"]),
             graph("Members", [
                 Query(f'sum by (group) (quipu_group_members{{{CLUSTER},group=~"$group"}})', "{{group}}"),
             ], "Members that the coordinator hears.", runbooks=["ConsumerStalled"]),
@@ -315,9 +324,10 @@ STORAGE = Dashboard(
                   thresholds=[(None, GREEN), (0.25, RED)], line=True, runbooks=["FlushSlow"], is_key=True),
             graph("Where a produce request spends its time, p99", [
                 Query(quantile(0.99, "quipu_request_duration_seconds", f'{NODE},api="produce"'), "whole request"),
-                Query(quantile(0.99, "quipu_raft_commit_seconds", NODE), "replicated, flushed, applied"),
-                Query(quantile(0.99, "quipu_journal_flush_seconds", NODE), "one flush"),
-            ], "What is between the first line and the second is waiting in the shard's queue.", "s", is_key=True),
+                *(Query(quantile(0.99, "quipu_request_phase_seconds", f'{NODE},api="produce",phase="{phase}"'), phase)
+                  for phase in ("queue", "append", "replicate", "respond")),
+            ], "queue: until there was room and it was proposed; append: until the leader's disk had it; replicate: "
+               "until a quorum had it; respond: until the client took the answer.", "s", is_key=True),
             graph("Frames in one flush", [Query(mean("quipu_journal_batch_records", NODE, "instance"), "{{instance}}")],
                   "How many frames of all shards share a flush, on average: more under load."),
             graph("Commands in one bundle", [Query(mean("quipu_shard_bundle_commands", NODE, "instance"),

@@ -162,7 +162,7 @@ BREAKAGES = [
     ("hook with a shell", lambda it: node(it).update(lifecycle={"preStop": {"exec": {"command": ["/bin/sh", "-c", "sleep 5"]}}}), "/bin/sh is not in the image"),
     ("hook with a variable", lambda it: node(it).update(lifecycle={"preStop": {"exec": {"command": ["/usr/bin/quipu", "node", "drain", "$(POD_NAME)"]}}}), "nobody expands"),
     ("hook with a flag", lambda it: node(it).update(lifecycle={"preStop": {"exec": {"command": ["/usr/bin/quipu", "node", "drain", "1", "--forr", "1m"]}}}), "has no flag --forr"),
-    ("hook without arguments", lambda it: node(it).update(lifecycle={"preStop": {"exec": {"command": ["/usr/bin/quipu", "node", "drain"]}}}), "wants 1 argument(s), there are 0"),
+    ("hook without arguments", lambda it: node(it).update(lifecycle={"preStop": {"exec": {"command": ["/usr/bin/quipu", "node", "undrain"]}}}), "wants 1 argument(s), there are 0"),
     ("setting", lambda it: edit(it, "data-dir", "data-dirr"), "unknown setting"),
     ("value", lambda it: edit(it, "id = ", "id = 0 #"), "would not start"),
     ("data directory", lambda it: edit(it, "/var/lib/quipu/data", "/data"), "is not in a folder of the volume"),
@@ -460,6 +460,6 @@ def check_pending(context: Context) -> None:
     """what is listed as pending is still missing: else it is to be used, and taken from the list"""
     for flag in context.product.pending["flags"]:
         *words, name = flag.split()[1:]
-        ensure(name not in context.product.verb(*words).flags, f"{flag} exists: remove it from deploy/tests/pending.yaml, and switch on what waits for it (drain.enabled)")
+        ensure(name not in context.product.verb(*words).flags, f"{flag} exists: remove it from deploy/tests/pending.yaml, and switch on what waits for it")
     for name in context.product.pending["files"]:
         ensure(not (ROOT / name).exists(), f"{name} exists: remove it from deploy/tests/pending.yaml, then run with --update")

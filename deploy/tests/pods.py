@@ -168,6 +168,7 @@ class Pod:
             if hook:
                 done = self.box.run(hook["command"], self.env, grace)
                 ensure(done.returncode == 0, f"{self.name}: preStop: {done.stderr}")
+            self.kube.does(f"SIGTERM to pod {self.ordinal}")
             in_time = container.stop(self.process, grace)
             ensure(in_time, f"{self.name} did not stop within {grace} s")
         elif self.process:
@@ -189,9 +190,9 @@ class Kube:
         self.scratch.mkdir()
         shutil.chown(self.scratch, container.USER, container.USER)
         self.pods: dict[int, Pod] = {}
-        # As it is meant to be, once the product has what it takes.
-        is_drained = not any("node drain" in flag for flag in product.pending["flags"])
-        self.values = {"config": SMALL, "minReadySeconds": 1, "drain": {"enabled": is_drained}}
+        #: What was last done, and when, for who wonders about a gap.
+        self.done, self.done_at = "", 0.0
+        self.values = {"config": SMALL, "minReadySeconds": 1}
         self.fabric = Fabric(directory)
         self.upgrade(values)
 
@@ -230,13 +231,23 @@ class Kube:
         """A volume is gone for good."""
         shutil.rmtree(self.volume(ordinal))
 
+    def does(self, what: str) -> None:
+        """Something is done to a pod now."""
+        self.done, self.done_at = what, time.monotonic()
+
+    def doing(self, now: float) -> str:
+        """What was done last, and how long ago."""
+        return f"{now - self.done_at:.1f} s after {self.done}" if self.done else ""
+
     def start(self, *ordinals: int) -> None:
         """Pods come."""
         for ordinal in ordinals:
+            self.does(f"the start of pod {ordinal}")
             self.pods[ordinal] = Pod(self, ordinal)
 
     def stop(self, ordinal: int, is_killed: bool = False) -> float:
         """A pod goes."""
+        self.does(f"the {'death' if is_killed else 'hook'} of pod {ordinal}")
         return self.pods.pop(ordinal).stop(is_killed)
 
     def until(self, what: str, look, wait: float = WAIT):
@@ -321,6 +332,24 @@ def judge(who: str, sent: int, numbers: list[int]) -> None:
     ensure(sorted(numbers) == list(range(sent)), f"{who}: {sent} sent, {len(numbers)} read, {len(set(numbers))} different")
 
 
+class Gap:
+    """The longest time between two events; the first counts from nothing."""
+
+    def __init__(self, kube: Kube) -> None:
+        self.kube = kube
+        self.longest, self.when, self.last, self.since = 0.0, "", None, ""
+
+    def ends(self) -> None:
+        """Another event."""
+        now = time.monotonic()
+        if self.last is not None and now - self.last > self.longest:
+            self.longest, self.when = now - self.last, self.since
+        self.last, self.since = now, self.kube.doing(now)
+
+    def __str__(self) -> str:
+        return f"{self.longest * 1000:.0f} ms" + (f" (from {self.when} on)" if self.when else "")
+
+
 class Load:
     """An application that publishes numbers all the time, and another that reads them as they come."""
 
@@ -332,7 +361,8 @@ class Load:
         self.reader = self.run("sub", topic, "--from", "start", "-o", "raw")
         self.sent, self.words = 0, {"writer": "", "reader": ""}
         self.seen: list[int] = []
-        self.longest, self.last = 0.0, time.monotonic()
+        #: How long nothing was read that was written all the time, at most.
+        self.gap = Gap(kube)
         self.is_over = threading.Event()
         self.threads = [threading.Thread(target=it, daemon=True) for it in (self.write, self.read)]
         self.threads += [threading.Thread(target=self.listen, args=it, daemon=True) for it in (("writer", self.writer), ("reader", self.reader))]
@@ -360,8 +390,7 @@ class Load:
 
     def read(self) -> None:
         for line in self.reader.stdout:
-            now = time.monotonic()
-            self.longest, self.last = max(self.longest, now - self.last), now
+            self.gap.ends()
             self.seen.append(int(line))
 
     def listen(self, who: str, process: subprocess.Popen) -> None:
@@ -394,7 +423,7 @@ class Load:
         ensure(found.returncode == 0, found.stderr)
         for who, numbers in (("who read along", self.seen), ("who comes later", [int(it) for it in found.stdout.split()])):
             judge(who, self.sent, numbers)
-        return f"{self.sent} events, none lost, none twice, no error; longest silence {self.longest:.1f} s"
+        return f"{self.sent} events, none lost, none twice, no error; longest gap {self.gap}"
 
     def stop(self) -> None:
         """Ends the applications."""

@@ -51,6 +51,11 @@ def problems(text: str, context: Context) -> list[str]:
     file = words[words.index("--config") + 1] if "--config" in words else ""
     if file != "/etc/quipu/quipu.toml":
         wrong.append(f"reads {file!r}, the package has /etc/quipu/quipu.toml")
+    for hook in unit.get("ExecStop", []):
+        program, *stop = hook.removeprefix("-").split()
+        wrong += context.product.command_line(stop)
+        if program != "/usr/bin/quipu" or stop[stop.index("--config") + 1 :] != [file]:
+            wrong.append(f"stops by {hook!r}, which does not read {file!r}")
     home = f"/var/lib/{unit['StateDirectory'][0]}"
     example, why = context.product.settings({}, ["--config", str(DEPLOY / "quipu.toml")])
     if example is None:
@@ -74,6 +79,8 @@ def check_fits(context: Context) -> None:
     for old, new, expected in (
         ("serve --config", "serve --conf", "has no flag --conf"),
         ("quipu serve", "quipu server", "has no verb 'server'"),
+        ("--until-restart", "--until-reboot", "has no flag --until-reboot"),
+        ("45s --config /etc/quipu/quipu.toml", "45s --config /etc/quipu.toml", "which does not read"),
         ("/etc/quipu/quipu.toml", "/etc/quipu.toml", "the package has"),
         ("StateDirectory=quipu", "StateDirectory=quipu-data", "keeps data in /var/lib/quipu"),
         ("User=quipu", "User=nobody", "does not make"),

@@ -1,10 +1,14 @@
 //! Nodes that come, rest and go under load: nothing acknowledged is lost, and clients notice
 //! nothing.
 
+#[path = "elasticity/draining.rs"]
+mod draining;
 #[path = "elasticity/field.rs"]
 mod field;
 #[path = "elasticity/partitions.rs"]
 mod partitions;
+#[path = "operator/quipu.rs"]
+mod quipu;
 #[path = "elasticity/steps.rs"]
 mod steps;
 

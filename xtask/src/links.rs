@@ -96,9 +96,11 @@ pub(crate) fn target(page: &Path, link: &str) -> PathBuf {
     let mut path = page.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     for part in Path::new(link).components() {
         match part {
-            Component::ParentDir if path.pop() => {}
+            Component::ParentDir => {
+                path.pop();
+            }
             Component::CurDir => {}
-            other => path.push(other),
+            Component::Normal(_) | Component::Prefix(_) | Component::RootDir => path.push(part),
         }
     }
     path

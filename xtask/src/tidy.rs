@@ -12,6 +12,7 @@ pub(crate) const GENERATED: &[(&str, &[&str])] = &[
     ("docs/reference/config.md", &["config", "reference"]),
     ("docs/reference/errors.md", &["errors"]),
     ("docs/reference/cli.md", &["manual"]),
+    ("docs/reference/metrics.md", &["metrics"]),
 ];
 
 /// The only crate that may use a package of the outside.

@@ -20,6 +20,7 @@ use crate::freshness::Freshness;
 use crate::host::{self, Duties, Host, Hosting};
 use crate::init_producer::ProducerIds;
 use crate::metrics::BrokerMetrics;
+use crate::oldest::OldestRecords;
 
 /// Opens and forgets replicas of shards: the part that knows the journal and the tables.
 pub trait OpenShard: Send + Sync + 'static {
@@ -88,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) fetch_memory: FetchMemory,
     pub(crate) coordinator: Coordinator,
     pub(crate) metrics: BrokerMetrics,
+    pub(crate) oldest: OldestRecords,
     pub(crate) catching_up: CatchingUp,
 }
 
@@ -123,6 +125,7 @@ impl Broker {
                 fetch_memory: FetchMemory::default(),
                 coordinator: Coordinator::default(),
                 metrics: BrokerMetrics::default(),
+                oldest: OldestRecords::default(),
                 catching_up: CatchingUp::default(),
             }),
         };

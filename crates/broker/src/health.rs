@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use quipu_consensus::{Full, PeerStatus, Role};
 use quipu_metadata::Image;
-use quipu_types::{NodeId, ShardId, TopicId};
+use quipu_partition::PartitionHandle;
+use quipu_types::{NodeId, ShardId, TimestampMs, TopicId};
 
 use crate::metrics::{Census, TopicCensus};
 use crate::{Broker, metrics};
@@ -240,7 +241,7 @@ impl Broker {
     }
 
     /// Sets the gauges that nobody pushes; call before a scrape.
-    pub fn refresh_metrics(&self) {
+    pub async fn refresh_metrics(&self) {
         let image = self.image();
         let survey = self.survey(&image);
         let shards = self.inner.shards.all();
@@ -257,30 +258,56 @@ impl Broker {
             is_storage_full: survey.full.is_some(),
         };
         census.publish();
-        self.refresh_topics(&image);
+        self.refresh_topics(&image).await;
         let groups = self.inner.consensus.groups();
         let roles: Vec<Role> = groups.iter().map(|group| group.status().borrow().role).collect();
         metrics::raft_groups(&roles);
     }
 
-    fn refresh_topics(&self, image: &Image) {
-        let mut led: BTreeMap<TopicId, u64> = BTreeMap::new();
-        for shard in self.inner.shards.all().iter().filter(|shard| shard.is_ready_leader()) {
-            for handle in shard.partitions().into_iter().filter_map(|id| shard.partition(id)) {
-                *led.entry(handle.id().topic).or_default() += handle.size_bytes();
-            }
+    /// A page of metrics without the series of what is gone, or is measured by another node now.
+    #[must_use]
+    pub fn without_gone_series(&self, page: &str) -> String {
+        metrics::without_gone(page, &self.image(), self.inner.metrics.groups())
+    }
+
+    async fn refresh_topics(&self, image: &Image) {
+        let led = self.led_partitions();
+        let mut sizes: BTreeMap<TopicId, u64> = BTreeMap::new();
+        for handle in &led {
+            *sizes.entry(handle.id().topic).or_default() += handle.size_bytes();
         }
+        let written = self.inner.oldest.look(led, self.inner.clock.monotonic()).await;
+        let mut oldest: BTreeMap<TopicId, TimestampMs> = BTreeMap::new();
+        for (partition, written) in written {
+            let of_topic = oldest.entry(partition.topic).or_insert(written);
+            *of_topic = written.min(*of_topic);
+        }
+        let now = TimestampMs::new(self.inner.clock.wall_ms());
         for (_, topic) in &image.topics {
             let config = image.effective(topic);
             let retention_ms = config.retention_ms.filter(|_| config.cleanup.is_deleted());
             let census = TopicCensus {
-                bytes_led: led.get(&topic.id).map_or(0.0, |bytes| float(*bytes)),
+                bytes_led: sizes.get(&topic.id).map_or(0.0, |bytes| float(*bytes)),
                 partitions: float(topic.partitions.len() as u64),
                 retention_seconds: retention_ms.map_or(f64::INFINITY, |ms| float(ms) / 1e3),
+                oldest_age_seconds: oldest.get(&topic.id).map_or(0.0, |at| age_seconds(*at, now)),
             };
             self.inner.metrics.topic(topic).show(&census);
         }
     }
+
+    /// Every open partition that this node leads.
+    fn led_partitions(&self) -> Vec<PartitionHandle> {
+        let shards = self.inner.shards.all();
+        let led = shards.iter().filter(|shard| shard.is_ready_leader());
+        led.flat_map(|shard| shard.partitions().into_iter().filter_map(|id| shard.partition(id)))
+            .collect()
+    }
+}
+
+/// The clock of a producer may be ahead.
+fn age_seconds(written: TimestampMs, now: TimestampMs) -> f64 {
+    float(u64::try_from(now.get().saturating_sub(written.get())).unwrap_or(0)) / 1e3
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

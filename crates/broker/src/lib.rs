@@ -34,6 +34,7 @@ pub mod list_offsets;
 mod long_poll;
 pub mod metrics;
 pub mod nodes;
+mod oldest;
 pub mod policies;
 pub mod produce;
 mod reconcile;

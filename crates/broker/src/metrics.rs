@@ -1,26 +1,28 @@
 //! All metrics of this crate. Labels: api and error code, both closed sets; topics up to a bound.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::{Counter, counter, gauge, histogram};
 use quipu_consensus::Role;
 use quipu_metadata::{Image, TopicRecord};
+pub use quipu_shard::{Phase, PhaseMetric};
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{ErrorCode, TopicId};
 
 const REQUESTS: &str = "quipu_requests_total";
 const REQUEST_SECONDS: &str = "quipu_request_duration_seconds";
 const RECORDS_IN: &str = "quipu_topic_records_in_total";
-const BYTES_IN: &str = "quipu_topic_bytes_in_total";
-const BYTES_OUT: &str = "quipu_topic_bytes_out_total";
+const BYTES_IN: &str = "quipu_topic_in_bytes_total";
+const BYTES_OUT: &str = "quipu_topic_out_bytes_total";
 const DUPLICATES: &str = "quipu_topic_duplicate_batches_total";
 const RECORDS_DELETED: &str = "quipu_topic_records_deleted_total";
 const BYTES_DELETED: &str = "quipu_topic_bytes_deleted_total";
 const TOPIC_SIZE: &str = "quipu_topic_size_bytes";
 const TOPIC_PARTITIONS: &str = "quipu_topic_partitions";
 const TOPIC_RETENTION: &str = "quipu_topic_retention_seconds";
+const TOPIC_OLDEST: &str = "quipu_topic_oldest_record_age_seconds";
 const LEADERLESS: &str = "quipu_cluster_leaderless_partitions";
 const UNDER_REPLICATED: &str = "quipu_cluster_under_replicated_partitions";
 const AT_RISK: &str = "quipu_cluster_at_risk_partitions";
@@ -59,31 +61,40 @@ const OTHER: &str = "__other";
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!(REQUESTS, Unit::Count, "Requests answered, by api and error (OK without).");
-    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "From the request to its answer.");
-    describe_counter!(RECORDS_IN, Unit::Count, "Records acknowledged, repeats left out.");
-    describe_counter!(BYTES_IN, Unit::Bytes, "Bytes of batches acknowledged, repeats left out.");
-    describe_counter!(BYTES_OUT, Unit::Bytes, "Bytes of batches read.");
-    describe_counter!(DUPLICATES, Unit::Count, "Batches recognised as repeats.");
+    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "From the request to its answer, by api.");
+    describe_counter!(RECORDS_IN, Unit::Count, "Records acknowledged, repeats left out, by topic.");
+    describe_counter!(
+        BYTES_IN,
+        Unit::Bytes,
+        "Bytes of batches acknowledged, repeats left out, by topic."
+    );
+    describe_counter!(BYTES_OUT, Unit::Bytes, "Bytes of batches read, by topic.");
+    describe_counter!(DUPLICATES, Unit::Count, "Batches recognised as repeats, by topic.");
     describe_counter!(
         RECORDS_DELETED,
         Unit::Count,
-        "Records deleted, by reason: age, size, request."
+        "Records deleted, by topic and reason: age, size, request, compaction."
     );
     describe_counter!(
         BYTES_DELETED,
         Unit::Bytes,
-        "Bytes deleted by retention, by reason: age, size."
+        "Bytes deleted with them, by topic and reason; those of a request are not known."
     );
     describe_gauge!(
         TOPIC_SIZE,
         Unit::Bytes,
-        "Bytes of the topic's partitions that this node leads: the sum is one copy of the topic."
+        "Bytes of the partitions that this node leads, by topic: the sum is one copy of the topic."
     );
-    describe_gauge!(TOPIC_PARTITIONS, Unit::Count, "Partitions of the topic, on all nodes.");
+    describe_gauge!(TOPIC_PARTITIONS, Unit::Count, "Partitions on all nodes, by topic.");
     describe_gauge!(
         TOPIC_RETENTION,
         Unit::Seconds,
-        "How long the topic keeps records at least; +Inf: age removes none."
+        "How long records are kept at least, by topic; +Inf: age removes none."
+    );
+    describe_gauge!(
+        TOPIC_OLDEST,
+        Unit::Seconds,
+        "Age of the oldest record of the partitions that this node leads, by topic; 0: there is none."
     );
     describe_counter!(MOVES, Unit::Count, "Partitions brought to shards that this node led.");
     describe_counter!(MOVED_BYTES, Unit::Bytes, "Bytes of batches brought with them.");
@@ -116,7 +127,11 @@ pub fn describe() {
         "1 while the node takes no writes for want of space."
     );
     crate::coordinator::describe_metrics();
-    describe_counter!(PANICS, Unit::Count, "Requests that ended in a defect of the server.");
+    describe_counter!(
+        PANICS,
+        Unit::Count,
+        "Requests that ended in a defect of the server, by api."
+    );
     begin_at_zero();
 }
 
@@ -176,19 +191,72 @@ pub fn panicked(api: &'static str) {
     counter!(PANICS, "api" => api).increment(1);
 }
 
-/// A page of metrics without the series of topics that are gone: the recorder has them still.
-#[must_use]
-pub fn without_gone_topics(page: &str, image: &Image) -> String {
+/// A page of metrics without the series of topics and groups that are gone: the recorder has them
+/// still.
+pub(crate) fn without_gone(page: &str, image: &Image, groups: &LiveGroups) -> String {
     let topics: BTreeSet<&str> = image.topics.iter().map(|(name, _)| name.as_str()).collect();
-    without_topics(page, |topic| topic != OTHER && !topics.contains(topic))
-}
-
-fn without_topics(page: &str, is_gone: impl Fn(&str) -> bool) -> String {
+    let is_topic_gone = |topic: &str| topic != OTHER && !topics.contains(topic);
     let is_kept = |line: &&str| {
-        let label = line.split_once("topic=\"").and_then(|(_, rest)| rest.split_once('"'));
-        label.is_none_or(|(topic, _)| !is_gone(topic))
+        let topic = label(line, "topic");
+        let of_group = |group| groups.has(group, topic);
+        !topic.is_some_and(is_topic_gone) && label(line, "group").is_none_or(of_group)
     };
     page.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The value of a label of a series. Names of topics and groups need no escapes.
+fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let labels = line.split_once('{')?.1;
+    let values = labels.split(',').filter_map(|pair| pair.split_once("=\""));
+    values.into_iter().find(|(found, _)| *found == name)?.1.split_once('"').map(|(value, _)| value)
+}
+
+/// The groups that this node measures, with the topics that each reads: a group is another node's
+/// once another node leads its shard.
+#[derive(Debug, Default)]
+pub(crate) struct LiveGroups(Mutex<BTreeMap<(String, Option<String>), usize>>);
+
+/// A group's series are on the page until this is dropped.
+#[derive(Debug)]
+pub(crate) struct LiveGroup {
+    all: Arc<LiveGroups>,
+    key: (String, Option<String>),
+}
+
+impl LiveGroups {
+    /// Shows the series of a group; with a topic, those of the group and the topic.
+    pub(crate) fn show(self: &Arc<Self>, group: &str, topic: Option<&str>) -> LiveGroup {
+        let key = (group.to_owned(), topic.map(str::to_owned));
+        *self.lock().entry(key.clone()).or_default() += 1;
+        LiveGroup { all: Arc::clone(self), key }
+    }
+
+    fn has(&self, group: &str, topic: Option<&str>) -> bool {
+        self.lock().contains_key(&(group.to_owned(), topic.map(str::to_owned)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Option<String>), usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveGroup {
+    /// All groups that are shown.
+    pub(crate) fn all(&self) -> &Arc<LiveGroups> {
+        &self.all
+    }
+}
+
+impl Drop for LiveGroup {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        if let Some(count) = all.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.key);
+            }
+        }
+    }
 }
 
 /// Instruments of topics, looked up once per topic.
@@ -196,6 +264,7 @@ fn without_topics(page: &str, is_gone: impl Fn(&str) -> bool) -> String {
 pub struct BrokerMetrics {
     topics: RwLock<HashMap<TopicId, TopicMetrics>>,
     others: OnceLock<TopicMetrics>,
+    groups: Arc<LiveGroups>,
 }
 
 /// One topic's instruments.
@@ -231,7 +300,12 @@ impl BrokerMetrics {
         metrics
     }
 
-    /// Lets go of topics that are gone. Their series end with [`without_gone_topics`].
+    /// The groups that this node measures.
+    pub(crate) fn groups(&self) -> &Arc<LiveGroups> {
+        &self.groups
+    }
+
+    /// Lets go of topics that are gone. Their series end with [`without_gone`].
     pub(crate) fn retain(&self, image: &Image) {
         let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|topic, _| image.topic_by_id(topic).is_some());
@@ -241,6 +315,9 @@ impl BrokerMetrics {
 impl TopicMetrics {
     fn new(topic: &str) -> Self {
         let topic = topic.to_owned();
+        for reason in DeletionReason::ALL {
+            count_deleted(&topic, reason, 0, 0);
+        }
         Self {
             inner: Arc::new(Instruments {
                 records_in: counter!(RECORDS_IN, "topic" => topic.clone()),
@@ -266,9 +343,7 @@ impl TopicMetrics {
         if records == 0 {
             return;
         }
-        let (topic, reason) = (self.inner.topic.clone(), reason.name());
-        counter!(RECORDS_DELETED, "topic" => topic.clone(), "reason" => reason).increment(records);
-        counter!(BYTES_DELETED, "topic" => topic, "reason" => reason).increment(bytes);
+        count_deleted(&self.inner.topic, reason, records, bytes);
     }
 
     /// Says what the topic holds and keeps.
@@ -278,6 +353,7 @@ impl TopicMetrics {
             gauge!(TOPIC_SIZE, "topic" => topic.clone()).set(census.bytes_led);
             gauge!(TOPIC_PARTITIONS, "topic" => topic.clone()).set(census.partitions);
             gauge!(TOPIC_RETENTION, "topic" => topic.clone()).set(census.retention_seconds);
+            gauge!(TOPIC_OLDEST, "topic" => topic.clone()).set(census.oldest_age_seconds);
         }
     }
 
@@ -285,6 +361,12 @@ impl TopicMetrics {
     pub(crate) fn fetched(&self, bytes: usize) {
         self.inner.bytes_out.increment(bytes as u64);
     }
+}
+
+fn count_deleted(topic: &str, reason: DeletionReason, records: u64, bytes: u64) {
+    let labels = [("topic", topic.to_owned()), ("reason", reason.name().to_owned())];
+    counter!(RECORDS_DELETED, &labels).increment(records);
+    counter!(BYTES_DELETED, &labels).increment(bytes);
 }
 
 /// Why records are gone.
@@ -301,6 +383,8 @@ pub(crate) enum DeletionReason {
 }
 
 impl DeletionReason {
+    const ALL: [Self; 4] = [Self::Age, Self::Size, Self::Request, Self::Compaction];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Age => "age",
@@ -338,6 +422,7 @@ pub(crate) struct TopicCensus {
     pub(crate) partitions: f64,
     /// Infinite when age removes nothing.
     pub(crate) retention_seconds: f64,
+    pub(crate) oldest_age_seconds: f64,
 }
 
 /// Gauges that are read off when somebody asks.
@@ -380,9 +465,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn series_of_topics_that_are_gone_are_left_out() {
-        let page = "# TYPE a counter\na{topic=\"fees\"} 1\na{group=\"g\",topic=\"gone\"} 2\nb 3\n";
-        let kept = without_topics(page, |topic| topic == "gone");
-        assert_eq!(kept, "# TYPE a counter\na{topic=\"fees\"} 1\nb 3\n");
+    fn series_of_topics_and_groups_that_are_gone_are_left_out() {
+        let groups = Arc::new(LiveGroups::default());
+        let sms = groups.show("sms", None);
+        let page = "# TYPE a counter\na{topic=\"gone\"} 1\na{group=\"sms\",topic=\"gone\"} 2\n\
+                    a{group=\"sms\"} 3\na{group=\"old\"} 4\nb 5\n";
+        let kept = |groups| without_gone(page, &Image::default(), groups);
+        assert_eq!(kept(&groups), "# TYPE a counter\na{group=\"sms\"} 3\nb 5\n");
+        let again = groups.show("sms", None);
+        drop(sms);
+        assert!(kept(&groups).contains("sms"), "somebody else measures it");
+        drop(again);
+        assert_eq!(kept(&groups), "# TYPE a counter\nb 5\n");
+    }
+
+    #[test]
+    fn a_label_is_found_by_its_whole_name() {
+        let line = "a_bucket{sub_topic=\"x\",topic=\"fees\",le=\"1\"} 7";
+        assert_eq!((label(line, "topic"), label(line, "le")), (Some("fees"), Some("1")));
+        assert_eq!((label(line, "group"), label("a 1", "topic")), (None, None));
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 pub use quipu_metadata::NodeState;
-use quipu_metadata::{Command, Image, MetadataError, PlannedMoves, ReplicaMove, balance};
+use quipu_metadata::{
+    Command, Image, MetadataError, NodeRecord, PlannedMoves, ReplicaMove, balance,
+};
 use quipu_runtime::Deadline;
 use quipu_types::{Effect, ErrorCode, NodeId, Retry, ShardId};
 
@@ -20,6 +22,8 @@ const AT_ONCE_MAX: u32 = 100;
 pub enum NodeChange {
     /// Leaderships leave it, for so long at most.
     Drain(Duration),
+    /// The same, and it works again as soon as it was started anew.
+    DrainUntilRestart(Duration),
     /// It works again; one that is being decommissioned stays.
     Activate,
     /// Its replicas go to other nodes; then it is removed for ever.
@@ -112,7 +116,7 @@ impl OperationError for ElasticError {
 
 impl Broker {
     /// Says what a node is there for. Returns once that is decided; leaderships and replicas
-    /// follow.
+    /// follow. A drain leaves a node alone that is to leave, or that rests for longer already.
     ///
     /// # Errors
     /// [`ElasticError`]; what was refused changes nothing.
@@ -123,7 +127,23 @@ impl Broker {
         deadline: Deadline,
     ) -> Result<(), ElasticError> {
         let state = match change {
-            NodeChange::Drain(span) => self.drained_for(span)?,
+            NodeChange::Drain(span) => {
+                let drained = NodeState::drained_until(self.end_of_drain(span)?);
+                let Some(state) = rested(self.image().nodes.get(&node), drained) else {
+                    return Ok(());
+                };
+                state
+            }
+            NodeChange::DrainUntilRestart(span) => {
+                let until_ms = self.end_of_drain(span)?;
+                let image = self.image();
+                let record = image.nodes.get(&node);
+                let start = record.map(|record| record.start);
+                let Some(state) = rested(record, NodeState::Drained { until_ms, start }) else {
+                    return Ok(());
+                };
+                state
+            }
             NodeChange::Activate => NodeState::Active,
             NodeChange::Decommission => NodeState::Decommissioning,
             NodeChange::Replace => {
@@ -137,13 +157,14 @@ impl Broker {
         Ok(())
     }
 
-    fn drained_for(&self, given: Duration) -> Result<NodeState, ElasticError> {
+    /// When a drain of this length ends, in milliseconds since 1970.
+    fn end_of_drain(&self, given: Duration) -> Result<u64, ElasticError> {
         if !(Duration::from_secs(1)..=DRAIN_MAX).contains(&given) {
             return Err(ElasticError::InvalidDrain { given });
         }
         let span = i64::try_from(given.as_millis()).unwrap_or(i64::MAX);
         let until = self.inner.clock.wall_ms().saturating_add(span);
-        Ok(NodeState::Drained { until_ms: u64::try_from(until).unwrap_or(0) })
+        Ok(u64::try_from(until).unwrap_or(0))
     }
 
     /// Begins to move the replicas of a shard; returns once that is decided.
@@ -213,7 +234,59 @@ impl Broker {
     }
 }
 
+/// What a drain makes of a node; none where it rests as it is: it is to leave, or somebody said
+/// that it rests for longer, whatever is started meanwhile.
+fn rested(record: Option<&NodeRecord>, drained: NodeState) -> Option<NodeState> {
+    let NodeState::Drained { until_ms: until, start } = drained else { return Some(drained) };
+    match record.map(|record| record.state) {
+        Some(NodeState::Decommissioning) => None,
+        Some(NodeState::Drained { until_ms, start: None }) if start.is_some() => {
+            (until_ms < until).then_some(drained)
+        }
+        Some(NodeState::Active | NodeState::Drained { .. }) | None => Some(drained),
+    }
+}
+
 fn view(image: &Image, planned: &ReplicaMove) -> MoveView {
     let from = image.shards.get(&planned.shard).map(|record| record.nodes()).unwrap_or_default();
     MoveView { shard: planned.shard, from, to: planned.to.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use quipu_types::StartId;
+
+    use super::*;
+
+    fn record(state: NodeState) -> NodeRecord {
+        NodeRecord {
+            address_client: String::new(),
+            address_peer: String::new(),
+            directory: <_>::default(),
+            incarnation: <_>::default(),
+            start: <_>::default(),
+            rack: String::new(),
+            version: String::new(),
+            levels: <_>::default(),
+            state,
+            rebuilt: None,
+        }
+    }
+
+    #[test]
+    fn a_drain_undoes_nothing_that_was_asked_for() {
+        let start = Some(StartId::from_bytes([7; 16]));
+        let hook = NodeState::Drained { until_ms: 50, start };
+        let person = NodeState::drained_until(100);
+        let becomes = |is: NodeState, drained: NodeState| rested(Some(&record(is)), drained);
+        assert_eq!(becomes(NodeState::Active, hook), Some(hook));
+        assert_eq!(rested(None, hook), Some(hook), "the metadata group says who is unknown");
+        assert_eq!(becomes(hook, person), Some(person));
+        assert_eq!(becomes(person, hook), None, "the next start is not the end of that");
+        assert_eq!(becomes(NodeState::drained_until(49), hook), Some(hook));
+        assert_eq!(becomes(person, NodeState::drained_until(9)), Some(NodeState::drained_until(9)));
+        for drained in [hook, person] {
+            assert_eq!(becomes(NodeState::Decommissioning, drained), None, "it is to leave");
+        }
+    }
 }

@@ -32,6 +32,8 @@ pub struct ProduceCommand {
     pub acks: Acks,
     /// Bounds the wait, not the append.
     pub deadline: Deadline,
+    /// When the request came, by the broker's monotonic clock.
+    pub begun: Duration,
     /// What to append where.
     pub entries: Vec<ProduceEntry>,
 }
@@ -52,6 +54,14 @@ pub struct Admitted {
     command: ProduceCommand,
     known: Known,
     room: BTreeMap<ShardId, Permit>,
+}
+
+/// What all batches of a command have in common.
+#[derive(Clone, Copy)]
+struct Terms {
+    acks: Acks,
+    deadline: Deadline,
+    begun: Duration,
 }
 
 /// A batch that passed every check made before its shard is asked.
@@ -103,7 +113,8 @@ impl Broker {
     #[must_use = "the futures carry the acknowledgements"]
     pub fn produce(&self, admitted: Admitted) -> Vec<ProduceFuture> {
         let Admitted { command, known, mut room } = admitted;
-        let ProduceCommand { acks, deadline, entries } = command;
+        let ProduceCommand { acks, deadline, begun, entries } = command;
+        let terms = Terms { acks, deadline, begun };
         let checked: Vec<Result<Checked, ProduceError>> =
             entries.into_iter().map(|entry| self.check(&known, entry, acks)).collect();
         // The last batch of a shard carries the room of all: it is answered about last.
@@ -116,7 +127,7 @@ impl Broker {
             Ok(checked) => {
                 let is_last = last.get(&checked.shard) == Some(&at);
                 let permit = if is_last { room.remove(&checked.shard) } else { None };
-                self.append(checked, acks, deadline, permit)
+                self.append(checked, terms, permit)
             }
             Err(error) => ProduceFuture::refused(error),
         };
@@ -153,8 +164,7 @@ impl Broker {
     fn append(
         &self,
         checked: Checked,
-        acks: Acks,
-        deadline: Deadline,
+        Terms { acks, deadline, begun }: Terms,
         permit: Option<Permit>,
     ) -> ProduceFuture {
         let Checked { topic, partition, shard, arrived_by, batch } = checked;
@@ -171,7 +181,7 @@ impl Broker {
         let is_moving = topic.moves.contains_key(&partition.index);
         let (acks, min_insync) =
             if is_moving && acks == Acks::Leader { (Acks::Quorum, 1) } else { (acks, min_insync) };
-        let request = AppendRequest { partition, batch, acks, min_insync, deadline };
+        let request = AppendRequest { partition, batch, acks, min_insync, deadline, begun };
         ProduceFuture::waiting(shard.append_admitted(request, permit), counted)
     }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod doctor;
+mod node;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use cluster::{ApplyArgs, ClusterVerb, ExportArgs, FinalizeArgs, RollingArgs, UpgradeVerb};
 pub use doctor::DoctorArgs;
+pub use node::{DrainArgs, NodeLeave, NodeVerb};
 
 /// What `--version` says: whether this build may be bent is part of it.
 const VERSION: &str = if quipu_failpoint::IS_BUILT_IN {
@@ -138,6 +140,8 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         pages: Option<PathBuf>,
     },
+    /// Prints the reference of metrics as Markdown.
+    Metrics,
     /// Prints a completion script.
     Completion {
         /// For which shell.
@@ -441,50 +445,6 @@ pub enum PolicyVerb {
         #[arg(long)]
         dry_run: bool,
     },
-}
-
-/// `quipu node …`.
-#[derive(Debug, Subcommand)]
-pub enum NodeVerb {
-    /// Shows nodes, what they are there for, and what they hold and lead.
-    #[command(alias = "ls")]
-    List,
-    /// Moves leaderships off a node before it is stopped, and keeps them off.
-    #[command(after_help = "Example:\n  quipu node drain 2 --for 30m && systemctl restart quipu")]
-    Drain {
-        /// Node id.
-        node: u64,
-        /// Work again after this time, whatever happens.
-        #[arg(long = "for", default_value = "1h", value_name = "DURATION")]
-        span: String,
-        /// Return once it is decided.
-        #[arg(long)]
-        no_wait: bool,
-    },
-    /// Lets a drained node work again; one that is being decommissioned stays in the cluster.
-    Undrain {
-        /// Node id.
-        node: u64,
-    },
-    /// Moves all replicas off a node and removes it; its id is never used again.
-    #[command(after_help = "Example:\n  quipu node decommission 1 --yes")]
-    Decommission(NodeLeave),
-    /// The same for a node that is lost: its replicas are built again on other nodes.
-    #[command(after_help = "Example:\n  quipu node replace 1 --yes")]
-    Replace(NodeLeave),
-}
-
-/// A node that is to leave.
-#[derive(Debug, Args)]
-pub struct NodeLeave {
-    /// Node id.
-    pub node: u64,
-    /// Return once it is decided.
-    #[arg(long)]
-    pub no_wait: bool,
-    /// Do not ask.
-    #[arg(long, short)]
-    pub yes: bool,
 }
 
 /// `quipu partition …`.

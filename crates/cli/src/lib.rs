@@ -24,6 +24,7 @@ mod group;
 mod journal;
 mod local;
 mod manual;
+mod metrics;
 mod node;
 mod output;
 mod partition;
@@ -65,6 +66,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Context(verb) => context::run(&global, verb),
         Command::Errors => errors::run(),
         Command::Manual { pages } => manual::run(pages.as_deref()),
+        Command::Metrics => metrics::run(),
         Command::Completion { shell } => args::completion(shell),
     };
     match outcome {

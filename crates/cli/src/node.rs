@@ -1,32 +1,38 @@
 //! `quipu node`: who is there, and who is to rest or to leave.
 
+mod drain;
+
 use quipu_client::{Admin, ClusterDescription, NodeChange, NodeId};
 use serde::Serialize;
 
 use crate::args::{Format, Global, NodeLeave, NodeVerb};
 use crate::topic::confirm;
-use crate::{connect, output, start_point, waiting};
+use crate::{connect, output, waiting};
 
 /// Runs the verb.
 pub(crate) fn run(global: &Global, verb: NodeVerb) -> anyhow::Result<()> {
     connect::block_on(async {
-        let admin = connect::client(global).await?.admin();
         match verb {
-            NodeVerb::List => list(global, &admin.describe_cluster().await?),
-            NodeVerb::Drain { node, span, no_wait } => {
-                let rest = NodeChange::Drain(start_point::duration(&span)?);
-                admin.change_node(NodeId::new(node), rest).await?;
-                if no_wait { Ok(()) } else { waiting::for_drain(&admin, node).await }
-            }
+            NodeVerb::List => list(global, &admin(global).await?.describe_cluster().await?),
+            NodeVerb::Drain(args) => drain::run(global, args).await,
             NodeVerb::Undrain { node } => {
+                let admin = admin(global).await?;
                 admin.change_node(NodeId::new(node), NodeChange::Activate).await?;
                 output::note(&format!("node {node} works again"));
                 Ok(())
             }
-            NodeVerb::Decommission(leave) => remove(&admin, leave, NodeChange::Decommission).await,
-            NodeVerb::Replace(leave) => remove(&admin, leave, NodeChange::Replace).await,
+            NodeVerb::Decommission(leave) => {
+                remove(&admin(global).await?, leave, NodeChange::Decommission).await
+            }
+            NodeVerb::Replace(leave) => {
+                remove(&admin(global).await?, leave, NodeChange::Replace).await
+            }
         }
     })
+}
+
+async fn admin(global: &Global) -> anyhow::Result<Admin> {
+    Ok(connect::client(global).await?.admin())
 }
 
 async fn remove(admin: &Admin, leave: NodeLeave, change: NodeChange) -> anyhow::Result<()> {
@@ -47,6 +53,7 @@ struct Row<'a> {
     is_alive: bool,
     state: &'a str,
     drained_until_ms: Option<u64>,
+    drained_until_restart: bool,
     is_controller: bool,
     replicas: usize,
     leads: usize,
@@ -65,6 +72,7 @@ fn list(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
             is_alive: node.is_alive,
             state: node.state,
             drained_until_ms: node.drained_until_ms,
+            drained_until_restart: node.drained_until_restart,
             is_controller: cluster.controller == Some(id),
             replicas: holds.count(),
             leads: data().filter(|shard| shard.leader == Some(id)).count(),

@@ -22,19 +22,9 @@ pub(crate) async fn for_moves(admin: &Admin) -> anyhow::Result<()> {
         (moving + to_come > 0)
             .then(|| (moving + to_come, format!("{moving} shards move, {to_come} wait")))
     };
-    until_none_left(admin, left).await?;
-    output::note("all moves are done");
-    Ok(())
-}
-
-/// Waits until a node leads nothing.
-pub(crate) async fn for_drain(admin: &Admin, node: u64) -> anyhow::Result<()> {
-    let left = |cluster: &ClusterDescription| {
-        let leads = cluster.shards.iter().filter(|shard| shard.leader == Some(node)).count();
-        (leads > 0).then(|| (leads, format!("node {node} leads {leads} shards")))
-    };
-    until_none_left(admin, left).await?;
-    output::note(&format!("node {node} leads nothing: it may be stopped"));
+    if until_none_left(admin, left).await? {
+        output::note("all moves are done");
+    }
     Ok(())
 }
 
@@ -50,8 +40,9 @@ pub(crate) async fn for_removal(admin: &Admin, node: u64) -> anyhow::Result<()> 
         let holds = cluster.shards.iter().filter(holds).count();
         Some((holds + 1, format!("node {node} holds replicas of {holds} shards")))
     };
-    until_none_left(admin, left).await?;
-    output::note(&format!("node {node} is removed: stop it and delete its data"));
+    if until_none_left(admin, left).await? {
+        output::note(&format!("node {node} is removed: stop it and delete its data"));
+    }
     Ok(())
 }
 
@@ -62,8 +53,9 @@ pub(crate) async fn for_partitions(admin: &Admin, topic: &str) -> anyhow::Result
         let moving = topic.partitions.iter().filter(|it| it.moving_to.is_some()).count();
         (moving > 0).then(|| (moving, format!("{moving} partitions move")))
     };
-    none_left(ask, left).await?;
-    output::note(&format!("the partitions of topic {topic} are in their places"));
+    if none_left(ask, left).await? {
+        output::note(&format!("the partitions of topic {topic} are in their places"));
+    }
     Ok(())
 }
 
@@ -71,14 +63,16 @@ pub(crate) async fn for_partitions(admin: &Admin, topic: &str) -> anyhow::Result
 async fn until_none_left(
     admin: &Admin,
     left: impl Fn(&ClusterDescription) -> Option<(usize, String)>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     none_left(|| admin.describe_cluster(), left).await
 }
 
-async fn none_left<T, F: Future<Output = quipu_client::Result<T>>>(
+/// Asks until nothing is left to do, and shows how much is; whether that came, or somebody would
+/// not wait.
+pub(crate) async fn none_left<T, F: Future<Output = quipu_client::Result<T>>>(
     ask: impl Fn() -> F,
     left: impl Fn(&T) -> Option<(usize, String)>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {elapsed}")?);
     let mut most = 0;
@@ -91,7 +85,7 @@ async fn none_left<T, F: Future<Output = quipu_client::Result<T>>>(
                 interrupted?;
                 bar.finish_and_clear();
                 output::note("not waiting any longer: what was begun goes on by itself");
-                return Ok(());
+                return Ok(false);
             }
         };
         match described {
@@ -102,7 +96,7 @@ async fn none_left<T, F: Future<Output = quipu_client::Result<T>>>(
                     clear += 1;
                     if clear >= CLEAR_MIN {
                         bar.finish_and_clear();
-                        return Ok(());
+                        return Ok(true);
                     }
                     tokio::time::sleep(INTERVAL).await;
                     continue;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::client::Shared;
 use crate::error::OffsetOutOfRange;
+use crate::metrics::{self, LastPoll};
 use crate::position::{End, Start};
 use crate::reader::bounds;
 use crate::reader::cursor::Cursor;
@@ -76,6 +77,7 @@ pub struct Consumer {
     member_id: String,
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<ConsumerState>,
+    last_poll: LastPoll,
     current: Option<Cursor>,
     /// Came while a batch was gathered.
     stashed: Option<Error>,
@@ -91,8 +93,10 @@ impl Consumer {
         member_id: String,
         (commands, state): (mpsc::Sender<Command>, watch::Receiver<ConsumerState>),
     ) -> Self {
+        let last_poll = metrics::last_poll(&client.service, &config.group);
         Self {
             client,
+            last_poll,
             config,
             table,
             member_id,
@@ -268,6 +272,7 @@ impl Stream for Consumer {
     type Item = Result<Message>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.last_poll.now();
         if let Some(error) = self.stashed.take() {
             return Poll::Ready(Some(Err(error)));
         }

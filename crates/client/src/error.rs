@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use quipu_types::{Effect, ErrorCode, Retry};
 
+use crate::metrics::SkipReason;
+
 mod consuming;
 mod server;
 mod transport;
@@ -111,6 +113,15 @@ impl OffsetOutOfRange {
     #[must_use]
     pub const fn is_below_start(&self) -> bool {
         self.offset < self.log_start
+    }
+
+    /// How many events are passed over by going on at `next`, and why.
+    pub(crate) const fn skipped(&self, next: u64) -> [(SkipReason, u64); 2] {
+        let kept_from = if self.is_below_start() { self.log_start } else { self.offset };
+        [
+            (SkipReason::Removed, kept_from - self.offset),
+            (SkipReason::Reset, next.saturating_sub(kept_from)),
+        ]
     }
 }
 

@@ -71,6 +71,8 @@ pub use error::{
     AckError, ConnectError, Corrupt, Error, NoPosition, OffsetOutOfRange, ProcessingTimeout,
     RunError, ServerError, TimeoutError, TooLarge, TransportError,
 };
+#[doc(hidden)]
+pub use metrics::describe as describe_metrics;
 pub use partitioner::partition_for_key;
 pub use position::{End, InvalidPosition, Start};
 pub use producer::{Delivery, Producer, ProducerBuilder, TryEnqueueError};

@@ -16,6 +16,7 @@ use crate::carrier::Connector;
 use crate::config::Config;
 use crate::disk_space::{DiskRoom, DiskSpace};
 use crate::error::OpenGroupError;
+use crate::failover;
 use crate::group::{Group, Parts, supervise};
 use crate::identity::{AddressBook, HelloPolicy, PeerIdentity};
 use crate::log_store::LogStore;
@@ -25,7 +26,6 @@ use crate::peer_service::{self, PeerService};
 use crate::peers::{PeerStatus, Peers};
 use crate::state_machine::StateMachine;
 use crate::status::LeaderHint;
-use crate::{failover, metrics};
 
 mod reach;
 
@@ -54,7 +54,6 @@ impl Consensus {
         clock: Clock,
         tasks: &TaskGroup,
     ) -> Arc<Self> {
-        metrics::describe();
         let tasks = tasks.child("consensus");
         let peers = Peers::new(config, identity, addresses, clock, tasks.clone());
         let consensus = Arc::new(Self {

@@ -55,6 +55,7 @@ pub use error::{
 };
 pub use group::{COMMAND_BYTES_MAX, Group, Proposed};
 pub use identity::{AddressBook, Hello, HelloPolicy, MembersOnly, PeerIdentity, Rejection};
+pub use metrics::describe as describe_metrics;
 pub use peer_service::PeerService;
 pub use peers::PeerStatus;
 pub use state_machine::{

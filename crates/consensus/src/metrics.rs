@@ -7,7 +7,7 @@ use metrics::{
 use quipu_types::{NodeId, ShardId};
 
 /// Says what each metric means; called once per node.
-pub(crate) fn describe() {
+pub fn describe() {
     describe_counter!(
         "quipu_raft_leadership_changes_total",
         "New leaders that this replica has seen, by shard."
@@ -15,7 +15,7 @@ pub(crate) fn describe() {
     describe_histogram!(
         "quipu_raft_commit_seconds",
         metrics::Unit::Seconds,
-        "From a proposal on the leader to its reply: replicated, flushed by a quorum, applied."
+        "From a proposal on the leader to its reply, by shard: replicated, flushed by a quorum, applied."
     );
     describe_gauge!(
         "quipu_raft_follower_lag_entries",
@@ -26,10 +26,7 @@ pub(crate) fn describe() {
         metrics::Unit::Bytes,
         "Bytes of Raft messages between nodes, by direction."
     );
-    describe_gauge!(
-        "quipu_peer_connected",
-        "1 while this node has a connection to the peer, else 0."
-    );
+    describe_gauge!("quipu_peer_connected", "1 while this node has a connection, else 0, by peer.");
     describe_counter!(
         "quipu_snapshot_bytes_total",
         metrics::Unit::Bytes,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 
 use crate::PageBuffer;
 
@@ -81,6 +82,13 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Self::sync_data`].
     fn sync_all(&self) -> io::Result<()>;
+
+    /// Has the operating system begin to write these bytes, and does not wait: the flush that makes
+    /// them durable finds little left, and the disk serves others meanwhile. Promises nothing; what
+    /// goes wrong is told by that flush.
+    fn begin_writeback(&self, range: Range<u64>) {
+        let _ = range;
+    }
 
     /// Writes zeros over `[from, to)`: blocks that were written once flush faster than blocks
     /// that are merely reserved.

@@ -17,6 +17,7 @@ mod faulty;
 mod file;
 mod page_buffer;
 mod real;
+mod writeback;
 
 pub use atomic::write_atomic;
 pub use disk::{DirEntry, Disk, LockGuard, OpenMode, Space};
@@ -24,3 +25,4 @@ pub use faulty::{Faults, FaultyDisk};
 pub use file::DiskFile;
 pub use page_buffer::{PAGE_BYTES, PageBuffer};
 pub use real::real;
+pub use writeback::Writeback;

@@ -237,7 +237,29 @@ impl DiskFile for RealFile {
     fn sync_all(&self) -> io::Result<()> {
         self.0.sync_all()
     }
+
+    fn begin_writeback(&self, range: Range<u64>) {
+        begin_writeback(&self.0, &range);
+    }
 }
+
+/// Errors are left to the flush: the kernel keeps them for it.
+#[cfg(target_os = "linux")]
+fn begin_writeback(file: &File, range: &Range<u64>) {
+    let (Ok(from), Ok(bytes)) =
+        (i64::try_from(range.start), i64::try_from(range.end.saturating_sub(range.start)))
+    else {
+        return;
+    };
+    #[expect(unsafe_code, reason = "no crate in use offers this call")]
+    // SAFETY: the call takes an open descriptor and numbers; no memory of ours is touched.
+    let _ = unsafe {
+        libc::sync_file_range(file.as_raw_fd(), from, bytes, libc::SYNC_FILE_RANGE_WRITE)
+    };
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn begin_writeback(_file: &File, _range: &Range<u64>) {}
 
 fn to_u64(count: usize) -> u64 {
     u64::try_from(count).expect("a buffer's length fits in 64 bits")

@@ -83,7 +83,6 @@ impl Journal {
         on_fatal: OnFatal,
     ) -> Result<(Self, Writer, RecoveryReport), OpenError> {
         config.validate().map_err(OpenError::Config)?;
-        crate::metrics::describe();
         let failed = |action, source| OpenError::Io { action, path: dir.clone(), source };
         disk.create_dir_all(&dir).map_err(|error| failed("make", error))?;
         let recovered = recover(&*disk, &dir)?;

@@ -42,6 +42,7 @@ pub use dump::{DumpFrame, DumpLine, dump};
 pub use error::{Damage, FlushFailed, OpenError, ReadError};
 pub use handle::{FlushCallback, GroupJournal, GroupState, JournalEntry};
 pub use journal::{Journal, OnFatal};
+pub use metrics::describe as describe_metrics;
 pub use position::{JournalFileId, JournalPosition};
 pub use recovery::inspect;
 pub use report::{Ambiguity, Ambiguous, JournalStats, RecoveryReport};

@@ -9,7 +9,7 @@ const BATCH_RECORDS: &str = "quipu_journal_batch_records";
 const FILES: &str = "quipu_journal_files";
 
 /// Registers the descriptions.
-pub(crate) fn describe() {
+pub fn describe() {
     metrics::describe_histogram!(
         FLUSH_SECONDS,
         metrics::Unit::Seconds,

@@ -32,11 +32,12 @@ mod partition_checksum;
 mod pipeline;
 mod policies;
 mod produce;
-mod refusal;
+pub(crate) mod refusal;
 mod server;
 mod services;
 mod topic_message;
 mod transfer_leader;
 mod validate;
 
+pub use connection::Connection;
 pub use server::{ServeError, serve};

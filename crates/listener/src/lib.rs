@@ -19,5 +19,5 @@ mod metrics;
 pub use config::Config;
 #[cfg(feature = "fuzz")]
 pub use grpc::fuzz;
-pub use grpc::serve;
+pub use grpc::{Connection, serve};
 pub use metrics::describe as describe_metrics;

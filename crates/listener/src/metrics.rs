@@ -2,6 +2,8 @@
 
 use metrics::{counter, gauge};
 
+use crate::grpc::refusal::Refusal;
+
 const CONNECTIONS: &str = "quipu_connections";
 const STREAMS: &str = "quipu_listener_streams";
 const MEMORY: &str = "quipu_listener_request_memory_bytes";
@@ -11,9 +13,15 @@ const MALFORMED: &str = "quipu_listener_refused_requests_total";
 /// Registers descriptions; call once after the recorder is installed.
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
-    describe_gauge!(CONNECTIONS, Unit::Count, "Open connections, by listener.");
-    gauge!(CONNECTIONS, "listener" => "client").set(0.0);
-    describe_gauge!(STREAMS, Unit::Count, "Open produce and fetch streams.");
+    describe_gauge!(
+        CONNECTIONS,
+        Unit::Count,
+        "Open connections, by listener: client, peer, metrics."
+    );
+    for listener in ["client", "peer", "metrics"] {
+        gauge!(CONNECTIONS, "listener" => listener).set(0.0);
+    }
+    describe_gauge!(STREAMS, Unit::Count, "Open streams, by api.");
     describe_gauge!(MEMORY, Unit::Bytes, "Bytes of requests being worked on.");
     describe_gauge!(
         MEMORY_RATIO,
@@ -22,6 +30,12 @@ pub fn describe() {
     gauge!(MEMORY).set(0.0);
     gauge!(MEMORY_RATIO).set(0.0);
     describe_counter!(MALFORMED, Unit::Count, "Requests refused as a whole, by error.");
+    for api in ["produce", "fetch", "join"] {
+        gauge!(STREAMS, "api" => api).set(0.0);
+    }
+    for error in Refusal::CODES {
+        counter!(MALFORMED, "error" => error.name()).increment(0);
+    }
 }
 
 /// Counts an open connection until dropped.

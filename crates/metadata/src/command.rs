@@ -383,6 +383,8 @@ fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
+    use quipu_types::StartId;
+
     use super::*;
     use crate::image::PartitionMove;
     use crate::topic_config::TopicConfig;
@@ -464,6 +466,27 @@ mod tests {
         ];
         for (command, body) in cases {
             let text = format!(r#"{{"v":1,"command":{{"{}}}}}"#, body.replace('@', id));
+            assert_eq!(command.encode(), text.as_bytes());
+            assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
+        }
+    }
+
+    #[test]
+    fn the_replicated_form_of_a_drain_is_the_documented_one() {
+        let node = NodeId::new(2);
+        let start = Some(StartId::from_bytes([0xe7; 16]));
+        let cases = [
+            (NodeState::drained_until(9), r#"{"until_ms":9}"#.to_owned()),
+            (
+                NodeState::Drained { until_ms: 9, start },
+                format!(r#"{{"until_ms":9,"start":{}}}"#, serde_json::json!(start)),
+            ),
+        ];
+        for (state, body) in cases {
+            let command = Command::SetNodeState { node, state };
+            let text = format!(
+                r#"{{"v":1,"command":{{"set-node-state":{{"node":2,"state":{{"drained":{body}}}}}}}}}"#
+            );
             assert_eq!(command.encode(), text.as_bytes());
             assert_eq!(Command::decode(text.as_bytes()).expect("decode"), command);
         }

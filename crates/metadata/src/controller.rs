@@ -91,7 +91,8 @@ impl Controller {
         }
         let consensus = &self.consensus;
         let now = self.clock.monotonic();
-        let alive = liveness.observe(image.nodes.keys(), |node| consensus.is_alive(node), now);
+        let nodes = image.nodes.iter().map(|(node, record)| (*node, record.start));
+        let alive = liveness.observe(nodes, |node| consensus.is_alive(node), now);
         metrics::cluster_nodes(alive, image.nodes.len().saturating_sub(alive));
     }
 

@@ -99,12 +99,22 @@ pub enum NodeState {
     Drained {
         /// Until when, whatever happens; milliseconds since 1970.
         until_ms: u64,
+        /// The start that is to rest, if it is that one alone: the drain is over once the node
+        /// registers another. A release that does not know it drains until the time is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start: Option<StartId>,
     },
     /// Gives all its replicas away and is removed then.
     Decommissioning,
 }
 
 impl NodeState {
+    /// Drained until then, whatever is started meanwhile.
+    #[must_use]
+    pub const fn drained_until(until_ms: u64) -> Self {
+        Self::Drained { until_ms, start: None }
+    }
+
     /// Whether it may lead.
     #[must_use]
     pub const fn may_lead(self) -> bool {

@@ -49,6 +49,7 @@ pub use image::{
     Image, NodeRecord, NodeState, PartitionMove, PlannedMoves, Rebuilt, ReplicaMove, ShardRecord,
     TopicRecord,
 };
+pub use metrics::describe as describe_metrics;
 pub use policy::{Origin, Policies, Policy, TopicPattern};
 pub use refusal::Refusal;
 pub use replica::{Images, MetadataStateMachine, ReplicaOpenError};

@@ -10,7 +10,7 @@ const REBUILDING: &str = "quipu_node_rebuilding";
 const METADATA_VERSION: &str = "quipu_metadata_version";
 
 /// Explains the metrics to whoever scrapes them.
-pub(crate) fn describe() {
+pub fn describe() {
     describe_gauge!(
         CONTROLLER_IS_LEADER,
         "1 on the node that leads the metadata group, else 0; the sum over all nodes is 1"

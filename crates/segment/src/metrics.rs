@@ -48,6 +48,7 @@ pub fn describe() {
     for name in COUNTERS {
         counter!(name).increment(0);
     }
+    gauge!(TAIL_BYTES).set(0.0);
 }
 
 pub(crate) fn count_corruption() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use quipu_disk::{Disk, DiskFile, OpenMode};
+use quipu_disk::{Disk, DiskFile, OpenMode, Writeback};
 
 use crate::index::SparseIndex;
 
@@ -189,12 +189,13 @@ impl SegmentFile {
         Self::new(Arc::clone(&self.disk), path, self.files.clone())
     }
 
-    /// The file, open for writing until the next flush.
-    pub(crate) fn open_for_writing(&self, mode: OpenMode) -> io::Result<WriteFile> {
+    /// The file, open for writing until the next flush, with the bytes it has.
+    pub(crate) fn open_for_writing(&self, mode: OpenMode, bytes: u64) -> io::Result<WriteFile> {
         let file = self.disk.open(&self.path, mode)?;
         let files = self.files.clone();
         files.shared.writers.fetch_add(1, Ordering::Relaxed);
-        Ok(WriteFile { file, path: self.path.clone(), files })
+        let writeback = Writeback::behind(bytes);
+        Ok(WriteFile { file, path: self.path.clone(), writeback, files })
     }
 }
 
@@ -215,6 +216,7 @@ impl fmt::Debug for SegmentFile {
 pub(crate) struct WriteFile {
     pub(crate) file: Box<dyn DiskFile>,
     pub(crate) path: PathBuf,
+    pub(crate) writeback: Writeback,
     files: OpenFiles,
 }
 

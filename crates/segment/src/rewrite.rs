@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use quipu_disk::{DiskFile, OpenMode};
+use quipu_disk::{DiskFile, OpenMode, Writeback};
 use quipu_types::TimestampMs;
 use quipu_types::record::ValidatedBatch;
 
@@ -32,6 +32,7 @@ pub(crate) struct Rewrite {
     path: PathBuf,
     file: Box<dyn DiskFile>,
     written: u64,
+    writeback: Writeback,
     waiting: BytesMut,
     index: SparseIndex,
     max_timestamp: Option<TimestampMs>,
@@ -51,7 +52,8 @@ impl Rewrite {
         index_file::remove_if_there(disk, &path).map_err(|error| fail("remove", error))?;
         let file = disk.open(&path, OpenMode::CreateNew).map_err(|error| fail("create", error))?;
         let (waiting, index) = (BytesMut::new(), SparseIndex::default());
-        Ok(Self { old, path, file, written: 0, waiting, index, max_timestamp: None })
+        let (written, writeback, max_timestamp) = (0, Writeback::default(), None);
+        Ok(Self { old, path, file, written, writeback, waiting, index, max_timestamp })
     }
 
     /// The segment that is to be replaced.
@@ -84,6 +86,7 @@ impl Rewrite {
         let written = self.file.write_all_at(&bytes, self.written);
         written.map_err(|error| FileFailure::new("write", &self.path, error))?;
         self.written += widen(bytes.len());
+        self.writeback.grown(&*self.file, self.written);
         Ok(())
     }
 

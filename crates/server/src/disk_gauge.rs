@@ -17,6 +17,7 @@ const PART_OF_DISK: u64 = 10;
 const FREE: &str = "quipu_disk_free_bytes";
 const REQUIRED: &str = "quipu_disk_required_bytes";
 const TOTAL: &str = "quipu_disk_total_bytes";
+const STATE: &str = "quipu_disk_state";
 
 /// What is measured, and who is told.
 pub(crate) struct DiskGauge {
@@ -33,12 +34,20 @@ struct Space {
     whole: u64,
 }
 
+/// Registers descriptions.
+pub(crate) fn describe() {
+    describe_gauge!(FREE, Unit::Bytes, "Bytes free on the disk of the data directory.");
+    describe_gauge!(REQUIRED, Unit::Bytes, "Bytes that must be free, or writes are refused.");
+    describe_gauge!(TOTAL, Unit::Bytes, "Bytes of the disk of the data directory.");
+    describe_gauge!(
+        STATE,
+        "Room on the disk of the data directory. 0: enough; 1: less than twice what must be free; 2: writes are refused."
+    );
+}
+
 impl DiskGauge {
     /// Looks until cancelled.
     pub(crate) async fn run(self) {
-        describe_gauge!(FREE, Unit::Bytes, "Bytes free on the disk of the data directory");
-        describe_gauge!(REQUIRED, Unit::Bytes, "Bytes that must be free, or writes are refused");
-        describe_gauge!(TOTAL, Unit::Bytes, "Bytes of the disk of the data directory");
         loop {
             let dir = self.dir.clone();
             self.consensus.disk().begin_measuring();
@@ -59,7 +68,9 @@ impl DiskGauge {
         gauge!(FREE).set(float(free));
         gauge!(REQUIRED).set(float(required));
         gauge!(TOTAL).set(float(space.whole));
-        match self.consensus.disk_measured(free, required) {
+        let news = self.consensus.disk_measured(free, required);
+        gauge!(STATE).set(state(space.free, required, self.consensus.disk().full().is_some()));
+        match news {
             None => {}
             Some(DiskRoom::Enough) => tracing::info!(free, required, "the disk has room again"),
             Some(DiskRoom::Short) => tracing::warn!(
@@ -83,6 +94,15 @@ fn measure(dir: &std::path::Path) -> std::io::Result<Space> {
     Ok(Space { free: bytes(found.f_bavail), whole: bytes(found.f_blocks) })
 }
 
+/// As [`STATE`] says.
+fn state(free: u64, required: u64, is_full: bool) -> f64 {
+    match (is_full, free < required.saturating_mul(2)) {
+        (true, _) => 2.0,
+        (false, true) => 1.0,
+        (false, false) => 0.0,
+    }
+}
+
 fn required(min_free: u64, whole: u64) -> u64 {
     min_free.min(whole / PART_OF_DISK)
 }
@@ -101,6 +121,13 @@ mod tests {
         assert_eq!(required(1_000, 1 << 40), 1_000);
         assert_eq!(required(1_000, 5_000), 500);
         assert_eq!(required(0, 5_000), 0);
+    }
+
+    #[test]
+    fn room_is_low_before_writes_are_refused() {
+        let states = [(300, false), (200, false), (199, false), (120, true), (99, true)];
+        let states = states.map(|(free, is_full)| state(free, 100, is_full));
+        assert_eq!(states, [0.0, 0.0, 1.0, 2.0, 2.0], "full lasts until there is room to spare");
     }
 
     #[test]

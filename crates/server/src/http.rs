@@ -11,6 +11,7 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use quipu_broker::Broker;
+use quipu_listener::Connection;
 use quipu_runtime::{OnExit, TaskGroup};
 use tokio::net::TcpListener;
 
@@ -52,7 +53,7 @@ pub(crate) async fn serve(
         .route("/health/cluster", get(cluster))
         .with_state(routes);
     tasks.spawn("http", OnExit::StopNode, async move {
-        if let Err(error) = axum::serve(listener, app).await {
+        if let Err(error) = axum::serve(Counted(listener), app).await {
             tracing::error!(%error, "metrics listener failed");
         }
     });
@@ -65,6 +66,23 @@ pub(crate) async fn serve(
     Ok(())
 }
 
+/// A listener whose connections are counted.
+struct Counted(TcpListener);
+
+impl axum::serve::Listener for Counted {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+        (Connection::new(stream, "metrics"), address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
 async fn arm(words: String) -> Result<(), (StatusCode, String)> {
     quipu_failpoint::arm(&words).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
@@ -73,11 +91,11 @@ async fn metrics_text(State(routes): State<Routes>) -> impl IntoResponse {
     let process = telemetry::process::refresh();
     let broker = routes.progress.broker();
     if let Some(broker) = &broker {
-        broker.refresh_metrics();
+        broker.refresh_metrics().await;
     }
     let page = routes.metrics.render() + &process;
     let text = match broker {
-        Some(broker) => quipu_broker::metrics::without_gone_topics(&page, &broker.image()),
+        Some(broker) => broker.without_gone_series(&page),
         None => page,
     };
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)

@@ -16,7 +16,7 @@ mod service_manager;
 mod shutdown;
 mod signal;
 pub mod startup;
-mod telemetry;
+pub mod telemetry;
 
 use std::time::Duration;
 

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::StreamExt;
 use quipu_broker::{Broker, BrokerEnv};
 use quipu_consensus::Consensus;
 use quipu_journal::Journal;
+use quipu_listener::Connection;
 use quipu_metadata::bootstrap::Settings;
 use quipu_metadata::{Addresses, Bootstrap, Identity, Images};
 use quipu_runtime::{Clock, OnExit, TaskGroup};
@@ -181,7 +183,8 @@ fn settings(config: &Config) -> Settings {
 
 fn serve_peers(consensus: &Arc<Consensus>, listener: TcpListener, tasks: &TaskGroup) {
     let router = quipu_consensus::peer_server().add_service(consensus.peer_service());
-    let incoming = quipu_consensus::peer_incoming(listener);
+    let incoming = quipu_consensus::peer_incoming(listener)
+        .map(|accepted| accepted.map(|stream| Connection::new(stream, "peer")));
     tasks.spawn("peer-listener", OnExit::StopNode, async move {
         if let Err(error) = router.serve_with_incoming(incoming).await {
             tracing::error!(%error, "the peer listener failed");

@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::disk_gauge;
 
 /// Upper bounds of latency histograms, in seconds.
 const LATENCY_BUCKETS: &[f64] = &[
@@ -51,15 +52,24 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .set_buckets(SIZE_BUCKETS)?
         .install_recorder()
         .context("install the metrics recorder")?;
-    metrics::describe_gauge!("quipu_build_info", "Version of the running binary; always 1");
+    describe();
     metrics::gauge!("quipu_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+/// Says what each metric of a node means.
+pub fn describe() {
+    metrics::describe_gauge!("quipu_build_info", "Version of the running binary; always 1.");
     process::describe();
+    disk_gauge::describe();
+    quipu_journal::describe_metrics();
     quipu_segment::describe();
     quipu_partition::describe();
+    quipu_consensus::describe_metrics();
     quipu_shard::describe_metrics();
+    quipu_metadata::describe_metrics();
     quipu_broker::describe_metrics();
     quipu_listener::describe_metrics();
-    Ok(handle)
 }
 
 fn suffix(text: &str) -> metrics_exporter_prometheus::Matcher {
@@ -70,18 +80,25 @@ fn suffix(text: &str) -> metrics_exporter_prometheus::Matcher {
 pub(crate) mod process {
     use std::fs;
 
-    use metrics::{describe_gauge, gauge};
+    use metrics::{Unit, describe_counter, describe_gauge, gauge};
 
     /// Bytes of a page, on every machine this runs on.
     const PAGE_BYTES: f64 = 4096.0;
     /// Clock ticks per second of `/proc`, fixed by Linux's interface.
     const TICKS: f64 = 100.0;
+    const CPU: &str = "process_cpu_seconds_total";
+    const CPU_ABOUT: &str = "CPU time of the process, user and system.";
 
     pub(super) fn describe() {
-        describe_gauge!("process_resident_memory_bytes", "Memory in use");
-        describe_gauge!("process_open_fds", "Open file descriptors");
-        describe_gauge!("process_threads", "Threads");
-        describe_gauge!("process_start_time_seconds", "Start, seconds since 1970 UTC");
+        describe_counter!(CPU, Unit::Seconds, CPU_ABOUT);
+        describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory in use.");
+        describe_gauge!("process_open_fds", Unit::Count, "Open file descriptors.");
+        describe_gauge!("process_threads", Unit::Count, "Threads.");
+        describe_gauge!(
+            "process_start_time_seconds",
+            Unit::Seconds,
+            "When the process began, since 1970 UTC."
+        );
     }
 
     /// Reads `/proc/self` into the gauges, and gives the one counter as text: the recorder's
@@ -110,11 +127,7 @@ pub(crate) mod process {
     }
 
     fn cpu_text(seconds: f64) -> String {
-        format!(
-            "# HELP process_cpu_seconds_total CPU time of the process, user and system.\n\
-             # TYPE process_cpu_seconds_total counter\n\
-             process_cpu_seconds_total {seconds}\n"
-        )
+        format!("# HELP {CPU} {CPU_ABOUT}\n# TYPE {CPU} counter\n{CPU} {seconds}\n")
     }
 
     /// When the machine started, in seconds since 1970.

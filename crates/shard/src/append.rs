@@ -30,6 +30,8 @@ pub struct AppendRequest {
     pub min_insync: u8,
     /// Bounds the wait, not the append.
     pub deadline: Deadline,
+    /// When the request came, by the monotonic clock: its wait for room is part of its time.
+    pub begun: Duration,
 }
 
 /// The batch is stored, as far as the acknowledgement level promises.

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -24,7 +24,7 @@ use crate::groups::{GroupAnswer, to_group};
 use crate::handle::Permit;
 use crate::metrics::ShardMetrics;
 use crate::queue::Queue;
-use crate::replication::{Applied, Live, Replication, Standing, Unproposed};
+use crate::replication::{Applied, Live, OnFlushed, Replication, Standing, Unproposed};
 use crate::reply::{self, Outcome};
 
 mod provisional;
@@ -68,6 +68,8 @@ pub(crate) struct AppendWaiter {
     pub(crate) acks: Acks,
     pub(crate) min_insync: u8,
     pub(crate) log_append_time: Option<TimestampMs>,
+    /// When its request came, by the monotonic clock.
+    pub(crate) begun: Duration,
     /// `None` once answered, and for acks none.
     pub(crate) answer: Option<AppendAnswer>,
 }
@@ -85,8 +87,18 @@ struct Proposed {
     bytes: usize,
     waiters: Vec<Waiter>,
     provisional: Provisional,
-    /// When it was proposed, and the bytes of the appends in it, if there are any.
-    appends: Option<(Duration, usize)>,
+    /// The appends in it, if there are any.
+    appends: Option<Appends>,
+}
+
+/// Appends of one bundle, for those who measure.
+#[derive(Clone, Default)]
+struct Appends {
+    count: usize,
+    bytes: usize,
+    proposed: Duration,
+    /// When this node's own disk had them.
+    flushed: Arc<OnceLock<Duration>>,
 }
 
 type InFlight = FuturesUnordered<BoxFuture<'static, (Proposed, Applied)>>;
@@ -160,8 +172,7 @@ impl<R: Replication> Bundler<R> {
             return None;
         }
         let proposed_at = TimestampMs::new(self.clock.wall_ms());
-        let appends = commands.iter().filter(|it| matches!(it, Command::Append { .. }));
-        let appended: usize = appends.map(Command::encoded_bytes).sum();
+        let appends = self.appends(&commands, &waiters);
         let bytes = Bundle { proposed_at, commands }.encode();
         self.metrics.bundles.increment(1);
         self.metrics.bundle_commands.record(count_f64(waiters.len()));
@@ -170,10 +181,49 @@ impl<R: Replication> Bundler<R> {
             bytes: bytes.len(),
             waiters,
             provisional: provisional.clone(),
-            appends: (appended > 0).then(|| (self.clock.monotonic(), appended)),
+            appends: appends.clone(),
         };
-        let applied = self.replication.propose(witness, bytes, provisional.on_flushed());
+        let on_flushed = self.on_flushed(appends, provisional.on_flushed());
+        let applied = self.replication.propose(witness, bytes, on_flushed);
         Some(Box::pin(async move { (bundle, applied.await) }))
+    }
+
+    /// Measures the appends of a bundle that is about to be proposed.
+    fn appends(&self, commands: &[Command], waiters: &[Waiter]) -> Option<Appends> {
+        let proposed = self.clock.monotonic();
+        let mut appends = Appends { proposed, ..Appends::default() };
+        for (command, waiter) in commands.iter().zip(waiters) {
+            if let Answer::Append(waiter) = &waiter.answer {
+                appends.count += 1;
+                appends.bytes += command.encoded_bytes();
+                self.metrics.phases.queue.record(proposed.saturating_sub(waiter.begun));
+            }
+        }
+        (appends.count > 0).then_some(appends)
+    }
+
+    /// Notes when the leader's own disk has the appends, then answers who waits for no more.
+    fn on_flushed(&self, appends: Option<Appends>, answer: Option<OnFlushed>) -> Option<OnFlushed> {
+        let Some(appends) = appends else { return answer };
+        let clock = self.clock.clone();
+        Some(Box::new(move || {
+            // An entry is flushed once.
+            let _ = appends.flushed.set(clock.monotonic());
+            if let Some(answer) = answer {
+                answer();
+            }
+        }))
+    }
+
+    /// Says how long a bundle's appends took, and where.
+    fn measure(&self, appends: &Appends) {
+        let now = self.clock.monotonic();
+        // A quorum of others may be faster than the leader's own disk.
+        let flushed = appends.flushed.get().copied().unwrap_or(now);
+        let phases = &self.metrics.phases;
+        phases.append.record_many(flushed.saturating_sub(appends.proposed), appends.count);
+        phases.replicate.record_many(now.saturating_sub(flushed), appends.count);
+        self.replication.felt(appends.bytes, now.saturating_sub(appends.proposed));
     }
 
     /// Why a command is kept out of the bundle, while it can still have no effect.
@@ -208,8 +258,8 @@ impl<R: Replication> Bundler<R> {
         let waiters = provisional.give_back(waiters);
         match applied {
             Ok((index, reply)) => {
-                if let Some((since, appended)) = appends {
-                    self.replication.felt(appended, self.clock.monotonic().saturating_sub(since));
+                if let Some(appends) = appends {
+                    self.measure(&appends);
                 }
                 let held = self.distribute(waiters, &reply);
                 if !held.is_empty() {

@@ -232,7 +232,7 @@ impl Shard {
         request: AppendRequest,
         permit: Option<Permit>,
     ) -> Result<AppendFuture, AppendError> {
-        let AppendRequest { partition, batch, acks, min_insync, deadline } = request;
+        let AppendRequest { partition, batch, acks, min_insync, deadline, begun } = request;
         let bytes = batch.bytes().len();
         if bytes > BATCH_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes, limit: BATCH_BYTES_MAX });
@@ -252,7 +252,7 @@ impl Shard {
         let log_append_time = is_log_append.then_some(batch.header().max_timestamp);
         let (answer, answered) = oneshot::channel();
         let answer = (acks != Acks::None).then_some(answer);
-        let waiter = AppendWaiter { acks, min_insync, log_append_time, answer };
+        let waiter = AppendWaiter { acks, min_insync, log_append_time, begun, answer };
         self.push(Command::Append { partition, batch }, Answer::Append(waiter), permit).map_err(
             |full| match full {
                 Full::Closed(_) => AppendError::Stopping,

@@ -42,7 +42,7 @@ pub use checkpointer::{CheckpointConfig, spawn_checkpointer};
 pub use control::{ControlError, ControlOutcome, control_at};
 pub use groups::GroupTable;
 pub use handle::{OpenError, Permit, Shard, ShardEnv};
-pub use metrics::describe as describe_metrics;
+pub use metrics::{Phase, PhaseMetric, describe as describe_metrics};
 pub use receipt::Receipt;
 pub use reply::{InvalidReply, Outcome};
 pub use residence::{Residence, ResidenceError};

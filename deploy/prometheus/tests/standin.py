@@ -78,6 +78,7 @@ class StandIn:
         self.published, self.publish_seconds, self.publish_errors = 0, Histogram(), {}
         self.consumed, self.processing_seconds, self.processing_errors = 0, Histogram(), 0
         self.dead = 0
+        self.polled = self.begun
         self.reader = None
         server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         for work in (server.serve_forever, self._publish, self._read):
@@ -116,7 +117,7 @@ class StandIn:
             for _ in self.reader.stdout:
                 while self.set["pause"] and not self.is_over:
                     time.sleep(0.1)
-                begun = time.monotonic()
+                begun, self.polled = time.monotonic(), time.time()
                 time.sleep(random.expovariate(1 / max(self.set["handler"], 1e-6)))
                 with self.lock:
                     self.consumed += 1
@@ -147,6 +148,10 @@ class StandIn:
                 *self.processing_seconds.lines("event_processing_duration_seconds", read),
                 "# TYPE consumer_lag_messages gauge",
                 f"consumer_lag_messages{{{read}}} {max(0, self.published - self.consumed)}",
+                "# TYPE consumer_last_poll_timestamp_seconds gauge",
+                f'consumer_last_poll_timestamp_seconds{{service="{SERVICE}",group="{GROUP}"}} {self.polled}',
+                "# TYPE events_skipped_total counter",
+                *(f'events_skipped_total{{{own},reason="{reason}"}} 0' for reason in ("removed", "reset")),
                 "# TYPE circuit_breaker_state gauge", f"circuit_breaker_state{{{breaker}}} {int(self.set['breaker'])}",
                 "# TYPE circuit_breaker_failures_total counter",
                 f"circuit_breaker_failures_total{{{breaker}}} {self.processing_errors}",

@@ -57,12 +57,22 @@ impl Operator {
     }
 
     pub(crate) async fn run(&self, words: &[&str]) -> Result<Ended> {
+        self.run_with(words, &[]).await
+    }
+
+    /// The same, with variables.
+    pub(crate) async fn run_with(
+        &self,
+        words: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Ended> {
         let mut command = Command::new(quipu_testkit::quipu_binary()?);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUIPU_")) {
             command.env_remove(name);
         }
         command.args(words).env("XDG_CONFIG_HOME", self.home()).current_dir(self.home());
         command.envs(self.servers.iter().map(|servers| ("QUIPU_SERVERS", servers)));
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = tokio::time::timeout(WAIT, command.kill_on_drop(true).output()).await;
         let output = output.with_context(|| format!("quipu {words:?} did not end"))??;

@@ -43,7 +43,8 @@ fn share(ticks: u64) -> f64 {
     ticks as f64 / per_second / LOOK.as_secs_f64()
 }
 
-/// Clock ticks of every process that is not the kernel's, with its ended children.
+/// Clock ticks of every process that is not the kernel's. Not those of its ended children: the one
+/// that takes in orphans would count a whole life at the moment it ends.
 fn ticks() -> Result<BTreeMap<u32, (String, u64)>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").context("list processes")? {
@@ -64,6 +65,6 @@ fn parse(stat: &str) -> Option<(String, u64)> {
     let fields: Vec<&str> = after.split_whitespace().collect();
     let count = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let is_kernel = count(9)? & KERNEL_THREAD != 0;
-    let ticks = (14..=17).filter_map(count).sum();
+    let ticks = (14..=15).filter_map(count).sum();
     (!is_kernel).then(|| (before.split_once('(').map_or("", |it| it.1).to_owned(), ticks))
 }

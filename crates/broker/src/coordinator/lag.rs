@@ -6,11 +6,11 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use quipu_partition::PartitionHandle;
 use quipu_runtime::{Deadline, run_blocking};
-use quipu_types::record::BatchHeader;
 use quipu_types::{NodeId, Offset, PartitionId, Progress, TimestampMs};
 
 use crate::calls::{get_partition, put_partition};
 use crate::freshness::Known;
+use crate::oldest::written_at;
 use crate::{Broker, calls};
 
 /// Questions to other nodes at once.
@@ -115,25 +115,12 @@ async fn own_standings(
     let look = move || {
         let standings = asked.into_iter().map(|(handle, position)| {
             let progress = handle.progress();
-            (handle.id(), Standing { progress, oldest_unread: oldest(&handle, progress, position) })
+            let oldest_unread = written_at(&handle, position);
+            (handle.id(), Standing { progress, oldest_unread })
         });
         standings.collect()
     };
     run_blocking(look).await.expect("a panic in a look is a panic here")
-}
-
-fn oldest(
-    handle: &PartitionHandle,
-    progress: Progress,
-    position: Option<Offset>,
-) -> Option<TimestampMs> {
-    let start = progress.log_start();
-    let from = position.map_or(start, |position| position.max(start));
-    if from >= progress.high_watermark() {
-        return None;
-    }
-    let batches = handle.read(from, 1).ok()?;
-    BatchHeader::decode(batches.first()?).map(|header| header.base_timestamp)
 }
 
 /// Per partition: topic, index, position plus one (0: none).

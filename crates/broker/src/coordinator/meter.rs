@@ -1,6 +1,7 @@
 //! How far the groups of one shard are behind, as metrics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
@@ -13,6 +14,7 @@ use super::admin::positions;
 use super::lag::Standing;
 use crate::Broker;
 use crate::freshness::Known;
+use crate::metrics::{LiveGroup, LiveGroups};
 
 /// How often it is looked whether this node leads the shard.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,12 +33,16 @@ const UNREAD: &str = "quipu_group_unread_deleted_total";
 /// Registers descriptions.
 pub(crate) fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
-    describe_gauge!(LAG, Unit::Count, "Records that a group has not read, by topic.");
-    describe_gauge!(LAG_SECONDS, Unit::Seconds, "Age of the oldest of them, by topic.");
-    describe_gauge!(MEMBERS, Unit::Count, "Members of a group.");
-    describe_gauge!(COMMITTED, Unit::Count, "Stored positions of a group, summed by topic.");
-    describe_counter!(REBALANCES, Unit::Count, "How often a group's assignment was computed.");
-    describe_counter!(UNREAD, Unit::Count, "Records that were removed before a group read them.");
+    describe_gauge!(LAG, Unit::Count, "Records that a group has not read, by group and topic.");
+    describe_gauge!(LAG_SECONDS, Unit::Seconds, "Age of the oldest of them, by group and topic.");
+    describe_gauge!(MEMBERS, Unit::Count, "Members, by group.");
+    describe_gauge!(COMMITTED, Unit::Count, "Stored positions, summed by group and topic.");
+    describe_counter!(REBALANCES, Unit::Count, "How often the assignment was computed, by group.");
+    describe_counter!(
+        UNREAD,
+        Unit::Count,
+        "Records that were removed before they were read, by group."
+    );
 }
 
 /// Measures a shard's groups while this node leads it, until cancelled. Slow answers of other
@@ -64,8 +70,8 @@ struct Sample {
     positions: BTreeMap<PartitionId, Option<Offset>>,
 }
 
-/// The series of one group. They end at zero: of a group that is gone, or is another node's, this
-/// node has nothing to add to a sum.
+/// The series of one group, on the page while this is there: of a group that is gone, or is another
+/// node's, this node has nothing to say.
 struct GroupMeter {
     label: String,
     members: Gauge,
@@ -75,9 +81,11 @@ struct GroupMeter {
     /// The log start up to which losses were counted.
     counted_losses: BTreeMap<PartitionId, Offset>,
     topics: BTreeMap<TopicId, TopicMeter>,
+    live: LiveGroup,
 }
 
 struct TopicMeter {
+    _live: LiveGroup,
     messages: Gauge,
     seconds: Gauge,
     committed: Gauge,
@@ -117,7 +125,9 @@ impl Meter {
             let standings = self.broker.reader_standings(&known, asked, deadline).await;
             let now = TimestampMs::new(self.broker.clock().wall_ms());
             let meter = self.groups.entry(name);
-            let meter = meter.or_insert_with_key(|name| GroupMeter::new(name, sample.rebalances));
+            let live = self.broker.inner.metrics.groups();
+            let meter =
+                meter.or_insert_with_key(|name| GroupMeter::new(name, live, sample.rebalances));
             meter.show(&sample, &standings, &known, now);
         }
     }
@@ -142,7 +152,7 @@ impl Sample {
 
 impl GroupMeter {
     /// Rebalances before this node looked at the group were counted elsewhere.
-    fn new(name: &GroupName, rebalances: u64) -> Self {
+    fn new(name: &GroupName, live: &Arc<LiveGroups>, rebalances: u64) -> Self {
         let label = name.as_str().to_owned();
         Self {
             members: gauge!(MEMBERS, "group" => label.clone()),
@@ -152,6 +162,7 @@ impl GroupMeter {
             counted_rebalances: rebalances,
             counted_losses: BTreeMap::new(),
             topics: BTreeMap::new(),
+            live: live.show(name.as_str(), None),
         }
     }
 
@@ -174,7 +185,8 @@ impl GroupMeter {
             let Some(named) = known.image.topic_by_id(&topic) else { continue };
             let name = named.name.as_str();
             let meter = self.topics.entry(topic);
-            meter.or_insert_with(|| TopicMeter::new(&self.label, name)).show(&lag);
+            let live = || self.live.all().show(&self.label, Some(name));
+            meter.or_insert_with(|| TopicMeter::new(&self.label, name, live())).show(&lag);
         }
     }
 
@@ -194,28 +206,17 @@ impl GroupMeter {
     }
 }
 
-impl Drop for GroupMeter {
-    fn drop(&mut self) {
-        self.members.set(0.0);
-    }
-}
-
 impl TopicMeter {
-    fn new(group: &str, topic: &str) -> Self {
+    fn new(group: &str, topic: &str, live: LiveGroup) -> Self {
         let of = |series: &'static str| gauge!(series, "group" => group.to_owned(), "topic" => topic.to_owned());
-        Self { messages: of(LAG), seconds: of(LAG_SECONDS), committed: of(COMMITTED) }
+        let (messages, seconds, committed) = (of(LAG), of(LAG_SECONDS), of(COMMITTED));
+        Self { _live: live, messages, seconds, committed }
     }
 
     fn show(&self, lag: &TopicLag) {
         self.messages.set(to_f64(lag.messages));
         self.seconds.set(to_f64(lag.milliseconds) / 1e3);
         self.committed.set(to_f64(lag.committed));
-    }
-}
-
-impl Drop for TopicMeter {
-    fn drop(&mut self) {
-        self.show(&TopicLag::default());
     }
 }
 

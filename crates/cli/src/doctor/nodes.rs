@@ -86,6 +86,11 @@ fn duty(views: &Views, node: &NodeDescription, wall_ms: i64) -> Option<Finding> 
                 || "an unknown time".to_owned(),
                 |until| start_point::time(TimestampMs::new(until)),
             );
+            let until = if node.drained_until_restart {
+                format!("its next start or {until}")
+            } else {
+                until
+            };
             let runs = views.answers.contains_key(&id) || views.is_heard(id);
             let what = match (is_over, runs) {
                 (true, _) => format!("was drained until {until} and leads nothing still"),

@@ -20,6 +20,7 @@ pub(crate) fn cluster(nodes: u64) -> ClusterDescription {
         level_max: 1,
         state: "active",
         drained_until_ms: None,
+        drained_until_restart: false,
     };
     let shard = |(id, leader): (u32, u64)| ShardDescription {
         shard: id,

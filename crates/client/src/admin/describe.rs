@@ -118,6 +118,8 @@ pub struct NodeDescription {
     pub state: &'static str,
     /// Until when it is drained, milliseconds since 1970.
     pub drained_until_ms: Option<u64>,
+    /// The drain is over before that when the node is started anew.
+    pub drained_until_restart: bool,
 }
 
 /// A shard.
@@ -290,6 +292,7 @@ fn node(node: v1::Node) -> NodeDescription {
     NodeDescription {
         state,
         drained_until_ms: (node.drained_until_ms > 0).then_some(node.drained_until_ms),
+        drained_until_restart: node.drained_until_restart,
         node_id: node.node_id,
         address: node.address,
         rack: node.rack,

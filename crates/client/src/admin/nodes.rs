@@ -17,6 +17,9 @@ use crate::client::cluster_service;
 pub enum NodeChange {
     /// Leaderships leave it, for so long at most: 1 s to 7 days.
     Drain(Duration),
+    /// The same, and it works again as soon as it was started anew. A [`Self::Drain`] that lasts
+    /// longer stays as it is.
+    DrainUntilRestart(Duration),
     /// It works again; one that is being decommissioned stays in the cluster.
     Activate,
     /// Its replicas go to other nodes; then it is removed, and its id is never used again.
@@ -62,8 +65,9 @@ impl Admin {
     /// `UNKNOWN_NODE`; `INVALID_PLACEMENT` when the others could not hold its replicas;
     /// `NODE_IN_USE` for a replacement of a node that answers.
     pub async fn change_node(&self, node: NodeId, change: NodeChange) -> Result<()> {
+        let until_restart = matches!(change, NodeChange::DrainUntilRestart(_));
         let (action, change) = match change {
-            NodeChange::Drain(span) => {
+            NodeChange::Drain(span) | NodeChange::DrainUntilRestart(span) => {
                 let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
                 ("drain", Change::DrainForMs(span))
             }
@@ -72,8 +76,12 @@ impl Admin {
             NodeChange::Replace => ("replace", Change::Replace(v1::Nothing {})),
         };
         let call = repeatable(format!("{action} node {node}"));
-        let request =
-            v1::ChangeNodeRequest { node_id: node.get(), change: Some(change), timeout_ms: 0 };
+        let request = v1::ChangeNodeRequest {
+            node_id: node.get(),
+            change: Some(change),
+            timeout_ms: 0,
+            until_restart,
+        };
         self.shared
             .call(&call, request, |channel, request| async move {
                 cluster_service(channel).change_node(request).await

@@ -114,7 +114,10 @@ fn out_of_range_says_on_which_side() {
     };
     assert!(error.is_below_start());
     assert!(error.to_string().contains("7 event(s) were removed"), "{error}");
+    assert_eq!(error.skipped(10), [(SkipReason::Removed, 7), (SkipReason::Reset, 0)]);
+    assert_eq!(error.skipped(20), [(SkipReason::Removed, 7), (SkipReason::Reset, 10)]);
     let above = OffsetOutOfRange { offset: 21, ..error };
+    assert_eq!(above.skipped(20), [(SkipReason::Removed, 0), (SkipReason::Reset, 0)]);
     assert!(!above.is_below_start());
     assert!(above.to_string().contains("above the end 20"), "{above}");
 }

@@ -1,4 +1,4 @@
-//! A client's connection, counted while it is open.
+//! A connection, counted while it is open.
 
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
@@ -12,14 +12,16 @@ use crate::metrics::ConnectionCount;
 
 /// Passes everything on.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     _count: ConnectionCount,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, _count: ConnectionCount::new("client") }
+    /// A connection that this listener of the node accepted: `client`, `peer`, `metrics`.
+    #[must_use]
+    pub fn new(stream: TcpStream, listener: &'static str) -> Self {
+        Self { stream, _count: ConnectionCount::new(listener) }
     }
 }
 

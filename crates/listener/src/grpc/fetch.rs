@@ -8,7 +8,7 @@ use prost::Message;
 use quipu_broker::fetch::{
     BYTES_MAX_DEFAULT, FetchCommand, FetchPermit, FetchPosition, Fetched, FetchedPartition,
 };
-use quipu_broker::metrics;
+use quipu_broker::metrics::{self, Phase, PhaseMetric};
 use quipu_proto::v1;
 use quipu_runtime::Deadline;
 use quipu_types::{ErrorCode, Offset, limits};
@@ -33,7 +33,16 @@ pub(super) struct FetchAnswer {
 
 /// The requests of one fetch stream.
 pub(super) struct FetchPipeline {
-    pub(super) context: Context,
+    context: Context,
+    queue: PhaseMetric,
+    respond: PhaseMetric,
+}
+
+impl FetchPipeline {
+    pub(super) fn new(context: Context) -> Self {
+        let of = |phase| PhaseMetric::new(API, phase);
+        Self { context, queue: of(Phase::Queue), respond: of(Phase::Respond) }
+    }
 }
 
 impl Pipeline for FetchPipeline {
@@ -41,10 +50,20 @@ impl Pipeline for FetchPipeline {
     type Answer = FetchAnswer;
     const UNANSWERED_MAX: usize = STREAM_FETCHES_MAX;
 
+    fn now(&self) -> Duration {
+        self.context.broker.clock().monotonic()
+    }
+
+    fn responded(&self, took: Duration) {
+        self.respond.record(took);
+    }
+
     fn take(&self, request: v1::FetchRequest) -> BoxFuture<'static, Settling<FetchAnswer>> {
-        let context = self.context.clone();
+        let (context, queue) = (self.context.clone(), self.queue.clone());
+        let begun = self.now();
         Box::pin(async move {
             let memory = context.memory.take(request.encoded_len()).await;
+            queue.record(context.broker.clock().monotonic().saturating_sub(begun));
             Settling::new(async move {
                 let answer = settle(&context, request).await;
                 drop(memory);

@@ -40,14 +40,15 @@ pub(super) fn filter(request: v1::MetadataRequest) -> Result<TopicFilter, Refusa
 
 /// The message of a node.
 pub(super) fn node(node: NodeView) -> v1::Node {
-    let (state, drained_until_ms) = match node.state {
-        NodeState::Active => (v1::NodeState::Active, 0),
-        NodeState::Drained { until_ms } => (v1::NodeState::Drained, until_ms),
-        NodeState::Decommissioning => (v1::NodeState::Decommissioning, 0),
+    let (state, drained_until_ms, start) = match node.state {
+        NodeState::Active => (v1::NodeState::Active, 0, None),
+        NodeState::Drained { until_ms, start } => (v1::NodeState::Drained, until_ms, start),
+        NodeState::Decommissioning => (v1::NodeState::Decommissioning, 0, None),
     };
     v1::Node {
         state: state.into(),
         drained_until_ms,
+        drained_until_restart: start.is_some(),
         node_id: node.node.get(),
         address: node.address,
         rack: node.rack,

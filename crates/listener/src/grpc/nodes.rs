@@ -17,6 +17,12 @@ pub(super) async fn change(
     request: v1::ChangeNodeRequest,
 ) -> Result<v1::ChangeNodeResponse, Refusal> {
     let change = match request.change {
+        Some(Change::DrainForMs(span)) if request.until_restart => {
+            NodeChange::DrainUntilRestart(Duration::from_millis(span))
+        }
+        Some(_) if request.until_restart => {
+            return Err(Refusal::malformed("until_restart", "only a drain ends with a restart"));
+        }
         Some(Change::DrainForMs(span)) => NodeChange::Drain(Duration::from_millis(span)),
         Some(Change::Activate(_)) => NodeChange::Activate,
         Some(Change::Decommission(_)) => NodeChange::Decommission,

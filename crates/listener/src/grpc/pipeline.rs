@@ -7,6 +7,7 @@
 //! its own.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
@@ -38,6 +39,12 @@ pub(crate) trait Pipeline: Send + 'static {
 
     /// Takes a request; the next one is read only after this is ready.
     fn take(&self, request: Self::Request) -> BoxFuture<'static, Settling<Self::Answer>>;
+
+    /// The monotonic clock.
+    fn now(&self) -> Duration;
+
+    /// The client took an answer so long after it was there.
+    fn responded(&self, took: Duration);
 }
 
 /// Runs a stream to its end: the client is gone, or it sent its last request and has all answers.
@@ -50,7 +57,7 @@ pub(crate) async fn run<P: Pipeline>(
 ) {
     let mut taking: Option<BoxFuture<'static, Settling<P::Answer>>> = None;
     let mut settling: FuturesUnordered<BoxFuture<'static, P::Answer>> = FuturesUnordered::new();
-    let mut settled: VecDeque<Result<P::Answer, Status>> = VecDeque::new();
+    let mut settled: VecDeque<(Duration, Result<P::Answer, Status>)> = VecDeque::new();
     let mut has_ended = false;
     loop {
         let unanswered = settling.len() + settled.len();
@@ -64,12 +71,13 @@ pub(crate) async fn run<P: Pipeline>(
             biased;
             () = answers.closed() => break,
             place = answers.reserve(), if !settled.is_empty() => {
-                if let (Ok(place), Some(answer)) = (place, settled.pop_front()) {
+                if let (Ok(place), Some((since, answer))) = (place, settled.pop_front()) {
                     place.send(answer);
+                    pipeline.responded(pipeline.now().saturating_sub(since));
                 }
             }
             Some(answer) = settling.next(), if !settling.is_empty() => {
-                settled.push_back(Ok(answer));
+                settled.push_back((pipeline.now(), Ok(answer)));
             }
             taken = ready(&mut taking), if taking.is_some() => {
                 taking = None;
@@ -80,7 +88,7 @@ pub(crate) async fn run<P: Pipeline>(
                 Some(Ok(request)) => taking = Some(pipeline.take(request)),
                 Some(Err(status)) => {
                     has_ended = true;
-                    settled.push_back(Err(status));
+                    settled.push_back((pipeline.now(), Err(status)));
                 }
                 None => has_ended = true,
             },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use prost::Message;
-use quipu_broker::metrics;
+use quipu_broker::metrics::{self, Phase, PhaseMetric};
 use quipu_broker::produce::{
     ProduceCommand, ProduceEntry, ProduceError, ProduceFuture, Produced, TIMEOUT_DEFAULT,
 };
@@ -28,13 +28,28 @@ const API: &str = "produce";
 
 /// The requests of one produce stream.
 pub(super) struct ProducePipeline {
-    pub(super) context: Context,
+    context: Context,
+    respond: PhaseMetric,
+}
+
+impl ProducePipeline {
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, respond: PhaseMetric::new(API, Phase::Respond) }
+    }
 }
 
 impl Pipeline for ProducePipeline {
     type Request = v1::ProduceRequest;
     type Answer = v1::ProduceResponse;
     const UNANSWERED_MAX: usize = limits::CONNECTION_PRODUCE_IN_FLIGHT_MAX;
+
+    fn now(&self) -> Duration {
+        self.context.broker.clock().monotonic()
+    }
+
+    fn responded(&self, took: Duration) {
+        self.respond.record(took);
+    }
 
     fn take(
         &self,
@@ -44,7 +59,7 @@ impl Pipeline for ProducePipeline {
         Box::pin(async move {
             let request_id = request.request_id;
             let begun = context.broker.clock().monotonic();
-            let taken = guarded(API, take(&context, request)).await.unwrap_or_else(Err);
+            let taken = guarded(API, take(&context, request, begun)).await.unwrap_or_else(Err);
             Settling::new(async move {
                 let answered = match taken {
                     Ok(taken) => guarded(API, taken.settle()).await,
@@ -89,14 +104,18 @@ pub(super) struct Slot {
 }
 
 /// Checks a request, waits for room, and puts its batches into their queues.
-async fn take(context: &Context, request: v1::ProduceRequest) -> Result<Taken, Refusal> {
+async fn take(
+    context: &Context,
+    request: v1::ProduceRequest,
+    begun: Duration,
+) -> Result<Taken, Refusal> {
     let acks = validate::acks(request.acks)?;
     let bytes = request.encoded_len();
     let timeout = timeout(request.timeout_ms);
     let (mut slots, entries) = check(request.batches)?;
     let permit = context.memory.take(bytes).await;
     let deadline = Deadline::after(context.broker.clock(), timeout);
-    let command = ProduceCommand { acks, deadline, entries };
+    let command = ProduceCommand { acks, deadline, begun, entries };
     let futures = match context.broker.admit(command).await {
         Ok(admitted) => context.broker.produce(admitted),
         Err(error) => {

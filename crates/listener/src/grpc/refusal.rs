@@ -36,6 +36,14 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// All codes that a refusal may have.
+    pub(crate) const CODES: [ErrorCode; 4] = [
+        ErrorCode::Malformed,
+        ErrorCode::RequestTooLarge,
+        ErrorCode::InvalidAcks,
+        ErrorCode::Internal,
+    ];
+
     /// A field without meaning.
     pub(crate) fn malformed(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Malformed { field: field.into(), reason: reason.into() }

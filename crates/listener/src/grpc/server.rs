@@ -81,7 +81,7 @@ pub fn serve(
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(KEEPALIVE_INTERVAL))
-        .map(|accepted| accepted.map(Connection::new));
+        .map(|accepted| accepted.map(|stream| Connection::new(stream, "client")));
     let token = tasks.token();
     tasks.spawn("health", OnExit::StopNode, health::publish(broker, reporter));
     tasks.spawn_graceful("server", OnExit::StopNode, async move {

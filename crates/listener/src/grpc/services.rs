@@ -58,7 +58,7 @@ impl v1::log_server::Log for LogService {
         &self,
         request: Request<Streaming<v1::ProduceRequest>>,
     ) -> Result<Response<Self::ProduceStream>, Status> {
-        let pipeline = ProducePipeline { context: self.0.clone() };
+        let pipeline = ProducePipeline::new(self.0.clone());
         Ok(Response::new(start("produce", &self.0, pipeline, request.into_inner())))
     }
 
@@ -66,7 +66,7 @@ impl v1::log_server::Log for LogService {
         &self,
         request: Request<Streaming<v1::FetchRequest>>,
     ) -> Result<Response<Self::FetchStream>, Status> {
-        let pipeline = FetchPipeline { context: self.0.clone() };
+        let pipeline = FetchPipeline::new(self.0.clone());
         let answers = start("fetch", &self.0, pipeline, request.into_inner());
         let responses = answers.map(|answer| {
             answer.map(|FetchAnswer { response, permit }| {

@@ -10,7 +10,7 @@ use super::liveness::Liveness;
 use super::{Controller, STEP_WAIT};
 use crate::calls;
 use crate::command::Command;
-use crate::image::{Image, NodeState};
+use crate::image::{Image, NodeRecord, NodeState};
 
 /// Pause after a transfer of a shard failed, which stops its writes for a moment.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ struct Handover {
 
 impl Drain {
     /// Hands over what nodes lead that should not, the metadata group last; ends drains whose time
-    /// is over.
+    /// is over, or whose nodes were started again.
     pub(super) async fn step(
         &mut self,
         controller: &Controller,
@@ -39,10 +39,10 @@ impl Drain {
         liveness: &Liveness,
     ) {
         let now_ms = u64::try_from(controller.clock.wall_ms()).unwrap_or(0);
-        for node in expired(image, now_ms) {
+        for node in rested(image, now_ms) {
             let command = Command::SetNodeState { node, state: NodeState::Active };
             match controller.propose(command).await {
-                Ok(_) => tracing::info!(%node, "the time of a drain is over"),
+                Ok(_) => tracing::info!(%node, "a drain is over"),
                 Err(error) => tracing::warn!(%node, %error, "a drain does not end yet"),
             }
         }
@@ -102,10 +102,14 @@ async fn hand_over_metadata(controller: &Controller, image: &Image, liveness: &L
 }
 
 /// Nodes whose drain is over.
-fn expired(image: &Image, now_ms: u64) -> Vec<NodeId> {
-    let is_over =
-        |state: NodeState| matches!(state, NodeState::Drained { until_ms } if until_ms <= now_ms);
-    let nodes = image.nodes.iter().filter(|(_, record)| is_over(record.state));
+fn rested(image: &Image, now_ms: u64) -> Vec<NodeId> {
+    let is_over = |record: &NodeRecord| match record.state {
+        NodeState::Drained { until_ms, start } => {
+            until_ms <= now_ms || start.is_some_and(|start| start != record.start)
+        }
+        NodeState::Active | NodeState::Decommissioning => false,
+    };
+    let nodes = image.nodes.iter().filter(|(_, record)| is_over(record));
     nodes.map(|(node, _)| *node).collect()
 }
 
@@ -136,6 +140,8 @@ fn due(
 
 #[cfg(test)]
 mod tests {
+    use quipu_types::StartId;
+
     use super::*;
     use crate::image::ShardRecord;
     use crate::image::tests::node_record;
@@ -152,13 +158,13 @@ mod tests {
     }
 
     fn alive(nodes: &[u64]) -> Liveness {
-        let nodes: Vec<NodeId> = nodes.iter().copied().map(NodeId::new).collect();
+        let nodes = nodes.iter().map(|node| (NodeId::new(*node), StartId::default()));
         let mut liveness = Liveness::default();
-        liveness.observe(nodes.iter(), |_| true, Duration::ZERO);
+        liveness.observe(nodes, |_| true, Duration::ZERO);
         liveness
     }
 
-    const DRAINED: NodeState = NodeState::Drained { until_ms: 100 };
+    const DRAINED: NodeState = NodeState::drained_until(100);
 
     #[test]
     fn leaderships_leave_nodes_that_rest_for_nodes_that_work_and_answer() {
@@ -183,7 +189,23 @@ mod tests {
     #[test]
     fn a_drain_ends_with_its_time() {
         let image = image([DRAINED, NodeState::Active, NodeState::Decommissioning]);
-        assert_eq!(expired(&image, 99), []);
-        assert_eq!(expired(&image, 100), [NodeId::new(1)]);
+        assert_eq!(rested(&image, 99), []);
+        assert_eq!(rested(&image, 100), [NodeId::new(1)]);
+    }
+
+    #[test]
+    fn a_drain_of_one_start_ends_with_the_next() {
+        let [first, second] = [1, 2].map(|byte| StartId::from_bytes([byte; 16]));
+        let until_restart = NodeState::Drained { until_ms: 100, start: Some(first) };
+        let mut image = image([until_restart, DRAINED, NodeState::Active]);
+        for record in image.nodes.values_mut() {
+            record.start = first;
+        }
+        assert_eq!(rested(&image, 99), []);
+        assert_eq!(rested(&image, 100), [1, 2].map(NodeId::new), "should it never start again");
+        for record in image.nodes.values_mut() {
+            record.start = second;
+        }
+        assert_eq!(rested(&image, 99), [NodeId::new(1)], "the other rests whatever is started");
     }
 }

@@ -12,7 +12,8 @@ use crate::calls;
 use crate::image::Image;
 
 /// A node must answer for so long before it is given work again: one that comes and goes would
-/// cost two elections each time.
+/// cost two elections each time, and one that has just started may not have opened the shard: its
+/// writes would stop until somebody else is elected.
 const STEADY: Duration = Duration::from_secs(5);
 /// Pause after a transfer of a shard failed, which stops its writes for a moment.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -86,6 +87,8 @@ impl Homecoming {
 
 #[cfg(test)]
 mod tests {
+    use quipu_types::StartId;
+
     use super::*;
     use crate::image::ShardRecord;
 
@@ -103,9 +106,9 @@ mod tests {
     }
 
     fn alive_since(second: u64, nodes: &[u64]) -> Liveness {
-        let nodes: Vec<NodeId> = nodes.iter().copied().map(NodeId::new).collect();
+        let nodes = nodes.iter().map(|node| (NodeId::new(*node), StartId::default()));
         let mut liveness = Liveness::default();
-        liveness.observe(nodes.iter(), |_| true, Duration::from_secs(second));
+        liveness.observe(nodes, |_| true, Duration::from_secs(second));
         liveness
     }
 

@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(rebalance.due(&image, |_| true, at(0), AFTER), []);
         assert_eq!(rebalance.due(&image, all_but_two, at(50), AFTER), []);
         assert_eq!(rebalance.due(&image, |_| true, at(100), AFTER), [], "it begins anew");
-        let drained = node_record(NodeState::Drained { until_ms: 9 });
+        let drained = node_record(NodeState::drained_until(9));
         image.nodes.insert(NodeId::new(3), drained);
         assert_eq!(rebalance.due(&image, |_| true, at(160), AFTER), []);
     }

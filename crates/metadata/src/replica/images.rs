@@ -19,7 +19,6 @@ pub struct Images {
 
 impl Images {
     pub(crate) fn new(image: Image) -> Self {
-        metrics::describe();
         metrics::version(image.version);
         let image = Arc::new(image);
         Self {

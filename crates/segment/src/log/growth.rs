@@ -100,7 +100,7 @@ impl SegmentLog {
     }
 
     fn write_at(&mut self, tail: &[Bytes], at: u64) -> Result<(), FileFailure> {
-        let writer = match self.writer.take() {
+        let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.open_writer(at)?,
         };
@@ -111,6 +111,8 @@ impl SegmentLog {
             .write_all_vectored_at(&slices, at)
             .map_err(|error| FileFailure::new("write", &writer.path, error))?;
         quipu_failpoint::hit("segment.append.after");
+        let end = at + widen(tail.iter().map(Bytes::len).sum());
+        writer.writeback.grown(&*writer.file, end);
         if writer.is_one_too_many() {
             Unflushed::Log(writer).flush(&self.shared.dir)
         } else {
@@ -127,7 +129,8 @@ impl SegmentLog {
             quipu_failpoint::hit("segment.create.before");
         }
         let file = &self.active.file;
-        file.open_for_writing(mode).map_err(|error| FileFailure::new("open", file.path(), error))
+        file.open_for_writing(mode, file_bytes)
+            .map_err(|error| FileFailure::new("open", file.path(), error))
     }
 
     fn make_dir(&mut self) -> Result<(), FileFailure> {

@@ -124,7 +124,9 @@ impl Bench {
         min_insync: u8,
     ) -> Answered {
         let (answer, answered) = oneshot::channel();
-        let waiter = AppendWaiter { acks, min_insync, log_append_time: None, answer: Some(answer) };
+        let begun = Duration::ZERO;
+        let answer = Some(answer);
+        let waiter = AppendWaiter { acks, min_insync, log_append_time: None, begun, answer };
         let command = Command::Append { partition: partition(to), batch };
         let waiter = Waiter { answer: Answer::Append(waiter), _permit: None };
         let bytes = command.encoded_bytes();
@@ -184,7 +186,7 @@ async fn a_lone_append_is_proposed_at_once_and_answered_with_its_offset() {
     let call = bench.call().await;
     assert_eq!(call.bundle.commands.len(), 1);
     assert_eq!(call.bundle.proposed_at, TimestampMs::new(42));
-    assert!(call.on_flushed.is_none(), "nobody waits for the leader alone");
+    call.on_flushed.expect("the flush is measured")();
     call.reply.send(applied(7, &[appended(30)])).unwrap();
     assert_eq!(answer(waiting).await.unwrap().base_offset, Some(Offset::new(30)));
     assert_eq!(bench.hand.felt.lock().unwrap().len(), 1, "transfers make way for appends");

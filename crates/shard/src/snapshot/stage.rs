@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use quipu_disk::{Disk, DiskFile, OpenMode};
+use quipu_disk::{Disk, DiskFile, OpenMode, Writeback};
 use quipu_types::record::ValidatedBatch;
 use quipu_types::{LogIndex, Offset, PartitionId};
 
@@ -23,6 +23,7 @@ pub(crate) struct Staged {
     dir: PathBuf,
     file: Box<dyn DiskFile>,
     end: u64,
+    writeback: Writeback,
     partitions: BTreeMap<PartitionId, StagedPartition>,
 }
 
@@ -51,7 +52,8 @@ impl Staged {
     pub(crate) fn create(disk: Arc<dyn Disk>, dir: PathBuf) -> io::Result<Self> {
         disk.create_dir_all(&dir)?;
         let file = disk.open(&dir.join(FILE), OpenMode::CreateNew)?;
-        Ok(Self { disk, dir, file, end: 0, partitions: BTreeMap::new() })
+        let (writeback, partitions) = (Writeback::default(), BTreeMap::new());
+        Ok(Self { disk, dir, file, end: 0, writeback, partitions })
     }
 
     /// Adds batches that continue a partition's, up to `end`.
@@ -69,6 +71,7 @@ impl Staged {
         staged.pieces.push((self.end, length));
         staged.end = end;
         self.end += u64::from(length);
+        self.writeback.grown(&*self.file, self.end);
         Ok(())
     }
 

@@ -30,7 +30,8 @@ async fn append_with(
 ) -> Result<Appended, AppendError> {
     let (partition, batch, acks, min_insync) = fields;
     let deadline = cluster.deadline(WAIT);
-    shard.append(AppendRequest { partition, batch, acks, min_insync, deadline }).await
+    let begun = cluster.clock.monotonic();
+    shard.append(AppendRequest { partition, batch, acks, min_insync, deadline, begun }).await
 }
 
 async fn append(
@@ -96,6 +97,7 @@ async fn one_node_appends_deduplicates_trims_and_comes_back_after_a_restart() {
             acks: Acks::Quorum,
             min_insync: 1,
             deadline,
+            begun: cluster.clock.monotonic(),
         };
         let permit = shard.admit(request.batch.bytes().len()).await;
         waiting.push((n, shard.append_admitted(request, Some(permit))));
@@ -291,6 +293,7 @@ async fn a_minority_takes_nothing_and_says_so() {
             acks: Acks::Quorum,
             min_insync: 2,
             deadline: short,
+            begun: cluster.clock.monotonic(),
         };
         match left.append(request).await {
             Err(AppendError::NotEnoughReplicas { live: 1, required: 2 }) => break,

@@ -111,7 +111,9 @@ async fn serve_produce(
                 let deadline = Deadline::after(broker.clock(), REQUEST_TIMEOUT);
                 let entry =
                     ProduceEntry { topic: partition.topic, partition: partition.index, batch };
-                let command = ProduceCommand { acks: Acks::Quorum, deadline, entries: vec![entry] };
+                let begun = broker.clock().monotonic();
+                let (acks, entries) = (Acks::Quorum, vec![entry]);
+                let command = ProduceCommand { acks, deadline, begun, entries };
                 let stored = match broker.admit(command).await {
                     Ok(admitted) => Ok(broker.produce(admitted)),
                     Err(error) => Err(error),

@@ -14,7 +14,7 @@ use super::{Asked, Fetcher, OutOfRange, SILENT, STREAM_TIMEOUT};
 use crate::channels::Class;
 use crate::error::{Corrupt, OffsetOutOfRange};
 use crate::link::{LinkEvent, LinkId};
-use crate::{Error, Result, backoff};
+use crate::{Error, Result, backoff, metrics};
 
 /// A topic that was just created may be unknown to a node for a moment: so many attempts.
 const UNKNOWN_TOPIC_ATTEMPTS: u32 = 7;
@@ -189,6 +189,9 @@ impl Fetcher {
         };
         partition.position = goes_on_at;
         tracing::warn!(reason = %out_of_range, goes_on_at, "skip records");
+        for (reason, events) in out_of_range.skipped(goes_on_at) {
+            metrics::skipped(&self.client.service, &out_of_range.topic, reason, events);
+        }
         if let Some(observer) = &self.observer {
             observer.skipped(&out_of_range);
         }

@@ -22,6 +22,12 @@ impl Pipeline for Gated {
     type Answer = u32;
     const UNANSWERED_MAX: usize = UNANSWERED;
 
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn responded(&self, _took: Duration) {}
+
     fn take(&self, (id, gate): GatedRequest) -> BoxFuture<'static, Settling<u32>> {
         let (taken, room) = (Arc::clone(&self.taken), Arc::clone(&self.room));
         Box::pin(async move {

@@ -138,7 +138,7 @@ fn a_node_leaves_when_others_can_take_its_replicas_and_never_comes_back() {
 #[test]
 fn a_start_keeps_what_a_node_is_there_for() {
     let mut state = four();
-    let drained = NodeState::Drained { until_ms: 7 };
+    let drained = NodeState::drained_until(7);
     run(&mut state, Command::SetNodeState { node: node(2), state: drained }).expect("drain");
     let mut again = registration(2);
     again.starts = starts(&[3, 4]);
