@@ -131,9 +131,13 @@ impl Source {
     }
 }
 
-/// Where a file is in the book.
+/// Where a file is in the book. A README is its folder's first page.
 fn place(path: &Path) -> PathBuf {
-    path.strip_prefix("docs").map_or_else(|_| Path::new("repository").join(path), Path::to_path_buf)
+    let place = path
+        .strip_prefix("docs")
+        .map_or_else(|_| Path::new("repository").join(path), Path::to_path_buf);
+    let is_first = place.file_name().is_some_and(|it| it == "README.md");
+    if is_first { place.with_file_name("index.md") } else { place }
 }
 
 /// How one page of the book names another.
@@ -159,6 +163,7 @@ mod tests {
     fn links_lead_to_where_things_are_in_the_book() {
         assert_eq!(place(Path::new("docs/how-to/a.md")), Path::new("how-to/a.md"));
         assert_eq!(place(Path::new("deploy/x.yaml")), Path::new("repository/deploy/x.yaml"));
+        assert_eq!(place(Path::new("docs/README.md")), Path::new("index.md"));
         let shown = relative(Path::new("how-to/a.md"), Path::new("repository/b.md"));
         assert_eq!(shown, Path::new("../repository/b.md"));
         let mut text = "see [the folder](x) here".to_owned();

@@ -70,7 +70,7 @@ fn dialled(listener: SocketAddr) -> SocketAddr {
     let address = match listener.ip() {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        address => address,
+        address @ (IpAddr::V4(_) | IpAddr::V6(_)) => address,
     };
     SocketAddr::new(address, listener.port())
 }
