@@ -9,6 +9,8 @@ mod quipu;
 mod rolling;
 #[path = "operator/service_manager.rs"]
 mod service_manager;
+#[path = "operator/top.rs"]
+mod top;
 #[path = "operator/topology.rs"]
 mod topology;
 #[path = "operator/upgrade.rs"]

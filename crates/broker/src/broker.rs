@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     pub(crate) fetch_memory: FetchMemory,
     pub(crate) coordinator: Coordinator,
     pub(crate) metrics: BrokerMetrics,
+    /// When it began to count, milliseconds since 1970.
+    pub(crate) counting_since_ms: i64,
     pub(crate) oldest: OldestRecords,
     pub(crate) catching_up: CatchingUp,
 }
@@ -107,6 +109,7 @@ impl Broker {
     pub(crate) fn start_with(env: BrokerEnv, duties: Duties) -> Self {
         let tasks = env.tasks.child("broker");
         let hosting = Hosting::default();
+        let counting_since_ms = env.clock.wall_ms();
         let broker = Self {
             inner: Arc::new(Inner {
                 node: env.node,
@@ -125,6 +128,7 @@ impl Broker {
                 fetch_memory: FetchMemory::default(),
                 coordinator: Coordinator::default(),
                 metrics: BrokerMetrics::default(),
+                counting_since_ms,
                 oldest: OldestRecords::default(),
                 catching_up: CatchingUp::default(),
             }),

@@ -128,6 +128,19 @@ pub struct ClusterDescription {
     pub wall_ms: i64,
     /// Why the answering node takes no writes, if it takes none.
     pub full: Option<Full>,
+    /// What the answering node's clients sent and read.
+    pub traffic: Traffic,
+}
+
+/// Bytes of batches since the node began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Acknowledged, repeats left out.
+    pub bytes_in: u64,
+    /// Read.
+    pub bytes_out: u64,
+    /// When it began to count, milliseconds since 1970.
+    pub since_ms: i64,
 }
 
 /// One shard for people.
@@ -196,6 +209,7 @@ impl Broker {
         let image = self.image();
         let data = image.shards.keys().filter(|shard| **shard != ShardId::METADATA).copied();
         let shards = std::iter::once(ShardId::METADATA).chain(data);
+        let (bytes_in, bytes_out) = self.inner.metrics.bytes();
         ClusterDescription {
             cluster: image.cluster,
             answering: self.inner.node,
@@ -210,6 +224,7 @@ impl Broker {
             level: image.level,
             wall_ms: self.inner.clock.wall_ms(),
             full: self.inner.consensus.disk().full(),
+            traffic: Traffic { bytes_in, bytes_out, since_ms: self.inner.counting_since_ms },
         }
     }
 

@@ -1,6 +1,7 @@
 //! All metrics of this crate. Labels: api and error code, both closed sets; topics up to a bound.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -264,6 +265,7 @@ impl Drop for LiveGroup {
 pub struct BrokerMetrics {
     topics: RwLock<HashMap<TopicId, TopicMetrics>>,
     others: OnceLock<TopicMetrics>,
+    all: Arc<AllTopics>,
     groups: Arc<LiveGroups>,
 }
 
@@ -280,6 +282,14 @@ struct Instruments {
     bytes_in: Counter,
     bytes_out: Counter,
     duplicates: Counter,
+    all: Arc<AllTopics>,
+}
+
+/// Bytes of all topics since the start, for those who ask without Prometheus.
+#[derive(Debug, Default)]
+struct AllTopics {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
 }
 
 impl BrokerMetrics {
@@ -292,12 +302,19 @@ impl BrokerMetrics {
         let is_room = known.len() < TOPICS_MAX;
         drop(known);
         if !is_room {
-            return self.others.get_or_init(|| TopicMetrics::new(OTHER)).clone();
+            let others = || TopicMetrics::new(OTHER, Arc::clone(&self.all));
+            return self.others.get_or_init(others).clone();
         }
-        let metrics = TopicMetrics::new(topic.name.as_str());
+        let metrics = TopicMetrics::new(topic.name.as_str(), Arc::clone(&self.all));
         let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(topic.id, metrics.clone());
         metrics
+    }
+
+    /// Bytes that clients sent and read since the start.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        (of(&self.all.bytes_in), of(&self.all.bytes_out))
     }
 
     /// The groups that this node measures.
@@ -313,7 +330,7 @@ impl BrokerMetrics {
 }
 
 impl TopicMetrics {
-    fn new(topic: &str) -> Self {
+    fn new(topic: &str, all: Arc<AllTopics>) -> Self {
         let topic = topic.to_owned();
         for reason in DeletionReason::ALL {
             count_deleted(&topic, reason, 0, 0);
@@ -325,6 +342,7 @@ impl TopicMetrics {
                 bytes_out: counter!(BYTES_OUT, "topic" => topic.clone()),
                 duplicates: counter!(DUPLICATES, "topic" => topic.clone()),
                 topic,
+                all,
             }),
         }
     }
@@ -360,6 +378,7 @@ impl TopicMetrics {
     /// Counts bytes on their way out.
     pub(crate) fn fetched(&self, bytes: usize) {
         self.inner.bytes_out.increment(bytes as u64);
+        self.inner.all.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -412,6 +431,7 @@ impl Appending {
         } else {
             instruments.records_in.increment(self.records);
             instruments.bytes_in.increment(self.bytes);
+            instruments.all.bytes_in.fetch_add(self.bytes, Ordering::Relaxed);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod doctor;
 mod node;
+mod top;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 pub use cluster::{ApplyArgs, ClusterVerb, ExportArgs, FinalizeArgs, RollingArgs, UpgradeVerb};
 pub use doctor::DoctorArgs;
 pub use node::{DrainArgs, NodeLeave, NodeVerb};
+pub use top::TopArgs;
 
 /// What `--version` says: whether this build may be bent is part of it.
 const VERSION: &str = if quipu_failpoint::IS_BUILT_IN {
@@ -96,6 +98,9 @@ pub enum Command {
         after_help = "Examples:\n  quipu doctor\n  quipu doctor --dir /var/lib/quipu -o json"
     )]
     Doctor(DoctorArgs),
+    /// Shows nodes, topics and groups at work: who leads, what comes in and goes out, who is behind.
+    #[command(after_help = "Examples:\n  quipu top\n  quipu top --once -o json")]
+    Top(TopArgs),
     /// Lists nodes, and has them rest or leave.
     #[command(subcommand)]
     Node(NodeVerb),
@@ -252,6 +257,9 @@ pub enum GroupVerb {
     Lag {
         /// Name of the group.
         group: String,
+        /// Show it again each time this has passed, until interrupted.
+        #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "2s")]
+        watch: Option<String>,
     },
     /// Shows where nobody gets on, the oldest unread record first, and why.
     Stuck {

@@ -9,7 +9,7 @@ mod upgrade;
 use crate::args::{ClusterVerb, Format, Global};
 use crate::exit::{FAILED, Failure};
 use crate::topic::confirm;
-use crate::{connect, local, output, waiting};
+use crate::{connect, local, output, top, waiting};
 use quipu_client::{Admin, ClusterDescription, ReplicaMove};
 
 /// Runs the verb.
@@ -18,7 +18,18 @@ pub(crate) fn run(global: &Global, verb: ClusterVerb) -> anyhow::Result<()> {
     connect::block_on(async {
         match verb {
             ClusterVerb::Info => info(global, &admin().await?.describe_cluster().await?),
-            ClusterVerb::Health => health(global, &admin().await?.describe_cluster().await?),
+            ClusterVerb::Health { watch: None } => {
+                health(global, &admin().await?.describe_cluster().await?)
+            }
+            ClusterVerb::Health { watch: Some(every) } => {
+                let admin = admin().await?;
+                top::again(&every, async || {
+                    // What is not well is printed; it is no reason to look away.
+                    let cluster = admin.describe_cluster().await?;
+                    show_health(global, &cluster)
+                })
+                .await
+            }
             ClusterVerb::Rebalance { dry_run: true, .. } => {
                 show_moves(global, &admin().await?.preview_rebalance().await?)
             }
@@ -120,6 +131,15 @@ fn info(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
 }
 
 fn health(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
+    show_health(global, cluster)?;
+    if cluster.is_healthy {
+        return Ok(());
+    }
+    let count = cluster.problems.len();
+    Err(Failure::with_code(FAILED, format!("the cluster is not healthy: {count} problem(s)")))
+}
+
+fn show_health(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
     if global.output == Format::Json {
         let document = serde_json::json!({
             "is_healthy": cluster.is_healthy,
@@ -133,11 +153,7 @@ fn health(global: &Global, cluster: &ClusterDescription) -> anyhow::Result<()> {
             output::line(problem)?;
         }
     }
-    if cluster.is_healthy {
-        return Ok(());
-    }
-    let count = cluster.problems.len();
-    Err(Failure::with_code(FAILED, format!("the cluster is not healthy: {count} problem(s)")))
+    Ok(())
 }
 
 /// A value, or a dash.

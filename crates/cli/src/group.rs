@@ -11,7 +11,7 @@ use crate::args::{Format, Global, GroupVerb, ResetArgs};
 use crate::cluster::optional;
 use crate::exit::{Failure, NOT_FOUND};
 use crate::topic::confirm;
-use crate::{connect, output, start_point};
+use crate::{connect, output, start_point, top};
 
 /// Runs the verb.
 pub(crate) fn run(global: &Global, verb: GroupVerb) -> anyhow::Result<()> {
@@ -22,7 +22,13 @@ pub(crate) fn run(global: &Global, verb: GroupVerb) -> anyhow::Result<()> {
             GroupVerb::List => list(global, &admin.list_groups().await?),
             GroupVerb::Describe { group } => describe(global, &admin.describe_group(&group).await?),
             GroupVerb::Members { group } => members(global, &admin.describe_group(&group).await?),
-            GroupVerb::Lag { group } => lag(global, &admin.describe_group(&group).await?),
+            GroupVerb::Lag { group, watch: None } => {
+                lag(global, &admin.describe_group(&group).await?)
+            }
+            GroupVerb::Lag { group, watch: Some(every) } => {
+                let look = async || lag(global, &admin.describe_group(&group).await?);
+                top::again(&every, look).await
+            }
             GroupVerb::Stuck { group } => stuck(global, &admin, group).await,
             GroupVerb::Reset(args) => reset(global, &client, args).await,
             GroupVerb::Delete { group, yes } => {

@@ -34,6 +34,7 @@ mod serve;
 mod shard;
 pub mod start_point;
 mod subscribe;
+mod top;
 mod topic;
 mod waiting;
 
@@ -55,6 +56,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
         Command::Group(verb) => group::run(&global, verb),
         Command::Cluster(verb) => cluster::run(&global, verb),
         Command::Doctor(args) => doctor::run(&global, &args),
+        Command::Top(args) => top::run(&global, &args),
         Command::Node(verb) => node::run(&global, verb),
         Command::Shard(verb) => shard::run(&global, verb),
         Command::Pub(args) => publish::run(&global, args),

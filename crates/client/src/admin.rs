@@ -23,7 +23,7 @@ mod request;
 pub use add_partitions::GrownTopic;
 pub use describe::{
     ClusterDescription, ConfigEntry, NodeDescription, PartitionChecksum, PartitionDescription,
-    ReplicaDescription, ShardDescription, SnapshotReceipt, StorageFull, TopicDescription,
+    ReplicaDescription, ShardDescription, SnapshotReceipt, StorageFull, TopicDescription, Traffic,
 };
 pub use groups::{Group, GroupDescription, GroupMember, GroupOffset, GroupPartition};
 pub use levels::FinalizedLevel;
@@ -120,7 +120,16 @@ impl Admin {
     /// # Errors
     /// When no server answers.
     pub async fn list_topics(&self) -> Result<Vec<TopicDescription>> {
-        let topics = self.describe(Vec::new()).await?;
+        let topics = self.describe(Vec::new(), Target::Any).await?;
+        Ok(topics.into_iter().map(TopicDescription::from_proto).collect())
+    }
+
+    /// All topics as `node` knows them: bounds and sizes are those of its own replicas.
+    ///
+    /// # Errors
+    /// When that node does not answer.
+    pub async fn list_topics_at(&self, node: NodeId) -> Result<Vec<TopicDescription>> {
+        let topics = self.describe(Vec::new(), Target::Only(node)).await?;
         Ok(topics.into_iter().map(TopicDescription::from_proto).collect())
     }
 
@@ -129,7 +138,7 @@ impl Admin {
     /// # Errors
     /// `UNKNOWN_TOPIC`.
     pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
-        let topics = self.describe(vec![name.to_owned()]).await?;
+        let topics = self.describe(vec![name.to_owned()], Target::Any).await?;
         let mut topic = topics.into_iter().next().ok_or_else(|| {
             Error::local(ErrorCode::UnknownTopic, format!("topic {name:?} not found"))
         })?;
@@ -139,8 +148,12 @@ impl Admin {
         }
     }
 
-    async fn describe(&self, names: Vec<String>) -> Result<Vec<v1::TopicDescription>> {
-        let call = reading("describe topics", Target::Any);
+    async fn describe(
+        &self,
+        names: Vec<String>,
+        target: Target,
+    ) -> Result<Vec<v1::TopicDescription>> {
+        let call = reading("describe topics", target);
         let request = v1::DescribeTopicsRequest { names };
         let (answer, _) = self
             .shared

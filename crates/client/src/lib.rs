@@ -54,13 +54,14 @@ mod record;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod tasks;
+mod trace;
 
 pub use address::{Bootstrap, InvalidBootstrap};
 pub use admin::{
     Admin, ClusterDescription, ConfigEntry, FinalizedLevel, Group, GroupDescription, GroupMember,
     GroupOffset, GroupPartition, GrownTopic, NewTopic, NodeChange, NodeDescription, OffsetAt,
     OffsetFound, PartitionChecksum, PartitionDescription, Policy, ReplicaDescription, ReplicaMove,
-    ShardDescription, SnapshotReceipt, StorageFull, TopicChange, TopicDescription,
+    ShardDescription, SnapshotReceipt, StorageFull, TopicChange, TopicDescription, Traffic,
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
@@ -80,6 +81,9 @@ pub use quipu_types::record::{Codec, RecordHeader};
 pub use quipu_types::{Acks, Effect, ErrorCode, NodeId, Retry, ShardId, TimestampMs, TopicId};
 pub use reader::{OutOfRange, Reader, ReaderBuilder};
 pub use record::{NewRecord, Receipt, Record};
+pub use trace::{
+    CORRELATION_ID, InvalidTraceParent, SpanContext, TRACEPARENT, TRACESTATE, TraceContext,
+};
 
 /// What calls of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

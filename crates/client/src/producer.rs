@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::client::Shared;
 use crate::error::{TimeoutError, TooLarge};
 use crate::record::{NewRecord, Receipt};
+use crate::trace::TraceContext;
 use crate::{Error, Result, clock};
 
 mod buffer;
@@ -130,6 +131,7 @@ impl Producer {
     /// # Errors
     /// As [`Self::publish`], always with effect none.
     pub async fn enqueue(&self, record: NewRecord) -> Result<Delivery> {
+        let record = record.trace_context(&TraceContext::current());
         let topic = self.topic(&record.topic).await?;
         let handle = &*self.handle;
         let reserved = handle.check(&topic, &record)?;
@@ -147,6 +149,7 @@ impl Producer {
     /// # Errors
     /// [`TryEnqueueError`] gives the record back where another attempt may succeed.
     pub fn try_enqueue(&self, record: NewRecord) -> std::result::Result<Delivery, TryEnqueueError> {
+        let record = record.trace_context(&TraceContext::current());
         let handle = &*self.handle;
         let Some(topic) = handle.prepared(&record.topic) else {
             return Err(TryEnqueueError::NotPrepared(Box::new(record)));

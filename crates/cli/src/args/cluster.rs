@@ -10,7 +10,11 @@ pub enum ClusterVerb {
     /// Shows nodes and shards.
     Info,
     /// Says whether all is well and what is not; exit code 1 when it is not.
-    Health,
+    Health {
+        /// Say it again each time this has passed, until interrupted.
+        #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "2s")]
+        watch: Option<String>,
+    },
     /// Moves replicas and leaderships until every node has its share: after nodes joined.
     #[command(after_help = "Examples:\n  quipu cluster rebalance --dry-run\n  \
         quipu cluster rebalance --at-once 4 --yes\n  quipu cluster rebalance --cancel")]

@@ -48,6 +48,7 @@ pub(crate) fn cluster(nodes: u64) -> ClusterDescription {
         format_level: 1,
         wall_ms: 0,
         storage_full: None,
+        traffic: None,
     }
 }
 

@@ -86,6 +86,19 @@ pub struct ClusterDescription {
     pub wall_ms: i64,
     /// Why the answering node takes no writes; none while it does.
     pub storage_full: Option<StorageFull>,
+    /// What the answering node's clients sent and read; none from a node that does not tell.
+    pub traffic: Option<Traffic>,
+}
+
+/// Bytes of batches that clients sent to a node and read from it, since it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Acknowledged, repeats left out.
+    pub bytes_in: u64,
+    /// Read.
+    pub bytes_out: u64,
+    /// When the node began to count, milliseconds since 1970.
+    pub since_ms: i64,
 }
 
 /// A disk that is too full to take writes.
@@ -278,6 +291,11 @@ impl ClusterDescription {
             storage_full: cluster.storage_full.map(|full| StorageFull {
                 free_bytes: full.free_bytes,
                 required_bytes: full.required_bytes,
+            }),
+            traffic: cluster.traffic.map(|traffic| Traffic {
+                bytes_in: traffic.bytes_in,
+                bytes_out: traffic.bytes_out,
+                since_ms: traffic.since_ms,
             }),
         }
     }

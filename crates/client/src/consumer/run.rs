@@ -23,6 +23,8 @@ impl Consumer {
     ///   this task; messages with the same key, and those of a partition without key, never do,
     ///   and keep their order.
     /// - The processing timeout of a message starts when its handler is called.
+    /// - What a handler publishes carries the trace and the correlation id of its message
+    ///   ([`crate::TraceContext::scope`]).
     /// - Dropping the future drops the handlers that run; their messages stay unacknowledged.
     ///
     /// ```no_run
@@ -114,7 +116,8 @@ where
     let (topic, partition) = (message.topic.clone(), message.partition);
     let begun = Instant::now();
     handle.set_since(Some(begun));
-    let result = handler(message).await;
+    let context = message.trace_context();
+    let result = context.scope(async { handler(message).await }).await;
     handle.metrics.seconds.record(begun.elapsed().as_secs_f64());
     let result = match result {
         Ok(()) => {

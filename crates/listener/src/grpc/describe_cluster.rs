@@ -33,6 +33,11 @@ pub(super) async fn handle(
             free_bytes: free,
             required_bytes: required,
         }),
+        traffic: Some(v1::Traffic {
+            bytes_in: cluster.traffic.bytes_in,
+            bytes_out: cluster.traffic.bytes_out,
+            since_ms: cluster.traffic.since_ms,
+        }),
     })
 }
 
