@@ -16,6 +16,7 @@ fn node(node_id: u64, is_alive: bool) -> NodeDescription {
         level_max: 1,
         state: "active",
         drained_until_ms: None,
+        drained_until_restart: false,
     }
 }
 
