@@ -149,12 +149,14 @@ def check_bill(context: Context) -> None:
 
 
 def check_lintian(context: Context) -> None:
-    """lintian finds no error in the deb"""
+    """lintian finds nothing in the deb"""
     if not shutil.which("lintian"):
         raise Skipped("needs lintian")
     deb = deb_of(artifacts(context.product.binary, OLD, "old"))
-    # A package of tests is not compressed, and its version is no version of a changelog.
-    found = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", deb], capture_output=True, text=True)
+    # A package of tests is not compressed; this one was never uploaded to Debian.
+    known = ("uses-no-compression-for-control-tarball", "uses-no-compression-for-data-tarball", "initial-upload-closes-no-bugs")
+    words = ["lintian", "--allow-root", "--fail-on", "error,warning", "--suppress-tags", ",".join(known), deb]
+    found = subprocess.run(words, capture_output=True, text=True)
     ensure(found.returncode == 0, found.stdout + found.stderr)
 
 

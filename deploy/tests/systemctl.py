@@ -82,6 +82,11 @@ def stop() -> int:
     """Ends it as systemd would."""
     pid = running()
     if pid:
+        unit = (UNITS / "quipu.service").read_text()
+        for words in re.findall(r"^ExecStop=-?(.*)$", unit, re.MULTILINE):
+            as_user = ["setpriv", f"--reuid={setting(unit, 'User')}", f"--regid={setting(unit, 'Group')}", "--init-groups"]
+            with open(STATE / "log", "ab") as log:
+                subprocess.run([*as_user, *words.split()], env={"PATH": "/usr/bin:/bin"}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         os.kill(pid, signal.SIGTERM)
         begun = time.monotonic()
         while running():

@@ -13,6 +13,7 @@ use tokio::process::Command;
 async fn the_reference_pages_are_those_of_this_release() -> Result<()> {
     for (words, page) in [
         (&["errors"][..], include_str!("../../docs/reference/errors.md")),
+        (&["manual"][..], include_str!("../../docs/reference/cli.md")),
         (&["config", "reference"][..], include_str!("../../docs/reference/config.md")),
         (&["metrics"][..], include_str!("../../docs/reference/metrics.md")),
     ] {

@@ -4,9 +4,11 @@
 //! install themselves ([`packages`]).
 
 mod bench;
+mod book;
 mod chaos;
 mod demo;
 mod deploy;
+mod links;
 mod packages;
 mod planted;
 mod release;
@@ -33,7 +35,7 @@ Usage: cargo xtask <verb>
   ci      check, then test: what .ci/run does
   fix     format and apply what the lints suggest
   tidy    project rules alone
-  docs    write the generated reference pages
+  docs    write the generated reference pages and build the book
 ";
 
 fn main() -> ExitCode {
@@ -112,5 +114,5 @@ fn docs() -> Result<()> {
         std::fs::write(run::root().join(page), run::cargo_output(&line)?)?;
         run::say(&format!("wrote {page}"));
     }
-    Ok(())
+    book::build()
 }

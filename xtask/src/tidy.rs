@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::run;
+use crate::{links, run};
 
 /// Pages written by `cargo xtask docs`, with the command that prints each.
 pub(crate) const GENERATED: &[(&str, &[&str])] = &[
     ("docs/reference/config.md", &["config", "reference"]),
     ("docs/reference/errors.md", &["errors"]),
+    ("docs/reference/cli.md", &["manual"]),
     ("docs/reference/metrics.md", &["metrics"]),
 ];
 
@@ -30,6 +31,7 @@ pub(crate) fn tidy() -> Result<()> {
         source(&file, &mut breaches)?;
     }
     adr_index(&mut breaches)?;
+    links::check(&mut breaches)?;
     for breach in &breaches {
         run::say(&format!("tidy: {breach}"));
     }

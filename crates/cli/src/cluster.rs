@@ -165,3 +165,9 @@ pub(crate) fn optional(value: Option<impl ToString>) -> String {
 pub(crate) fn join(ids: &[u64]) -> String {
     ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
 }
+
+/// Why a text is no topology.
+#[cfg(test)]
+pub(crate) fn not_a_topology(text: &str) -> Option<String> {
+    topology::Topology::parse(text).err().map(|error| error.to_string())
+}

@@ -15,6 +15,8 @@ mod connect;
 mod context;
 mod dev;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod errors;
 pub mod exit;
 mod failpoints;

@@ -87,3 +87,12 @@ pub use trace::{
 
 /// What calls of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The code that documents show is compiled, as tests.
+#[cfg(doctest)]
+mod shown {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/tutorial.md")]
+    mod tutorial {}
+}

@@ -11,9 +11,13 @@ use crate::error::{Corruption, FileFailure, ReadError};
 use crate::index::{SparseIndex, StoredPlace};
 use crate::open_files::SegmentFile;
 use crate::scan;
-use crate::window::{READ_ON_BYTES, Window, widen};
+use crate::window::{READ_ON_BYTES, Window, to_usize, widen};
 
-/// The segment that grows: a file, and behind its end a tail in memory.
+/// Bytes of one log that stay in memory after they were written, at most.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// The segment that grows: a file, and a tail in memory: what is not written yet, and behind that
+/// the last of what is, so that those who read along need no disk.
 ///
 /// One writer changes it under the lock, for the time of a push; readers hold the lock while they
 /// look something up, never while they read the file.
@@ -30,16 +34,23 @@ pub(crate) struct Active {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) next: Offset,
-    /// Bytes of the file and of the tail.
+    /// Bytes of the file and of what waits to be written.
     pub(crate) bytes: u64,
+    /// Bytes of the batches that are wholly in the file.
     pub(crate) file_bytes: u64,
+    /// Bytes of the file: the last of them may be the beginning of a batch.
+    pub(crate) written: u64,
     /// Of everything but `unscanned`.
     pub(crate) index: SparseIndex,
     /// What was in the file at open and is not indexed yet: start costs nothing for partitions
     /// nobody reads.
     unscanned: Option<Unscanned>,
-    /// Appended, not yet written, in order.
-    pub(crate) tail: VecDeque<TailBatch>,
+    /// The last batches, in order: those that were written and are kept, then those that wait.
+    tail: VecDeque<TailBatch>,
+    /// How many at the end of the tail wait to be wholly written.
+    waiting: usize,
+    /// Bytes of the tail that are kept although they are written.
+    kept: usize,
 }
 
 /// The beginning of the file, up to where it ended at open.
@@ -84,9 +95,12 @@ impl Active {
             next,
             bytes,
             file_bytes: bytes,
+            written: bytes,
             index: SparseIndex::default(),
             unscanned: (bytes > 0).then_some(Unscanned { bytes, next }),
             tail: VecDeque::new(),
+            waiting: 0,
+            kept: 0,
         };
         let file = Arc::new(file);
         Self { base, file, interval, state: RwLock::new(state), scanning: Mutex::new(()) }
@@ -109,15 +123,48 @@ impl Active {
         state.next = next;
         state.bytes += widen(bytes.len());
         state.tail.push_back(TailBatch { base: place.offset, next, bytes });
+        state.waiting += 1;
     }
 
-    /// The tail has been written: gives its length.
-    pub(crate) fn tail_is_written(&self) -> u64 {
+    /// What is not written yet, in order, and where it belongs in the file.
+    pub(crate) fn waiting(&self) -> (Vec<Bytes>, u64) {
+        let state = self.read();
+        let waiting = state.tail.range(state.tail.len() - state.waiting..);
+        let mut waiting: Vec<Bytes> = waiting.map(|batch| batch.bytes.clone()).collect();
+        if let Some(first) = waiting.first_mut() {
+            let _ = first.split_to(to_usize(state.written - state.file_bytes));
+        }
+        (waiting, state.written)
+    }
+
+    /// The file is written up to `end`. The last of it is kept in memory, as far as there is room.
+    pub(crate) fn is_written(&self, end: u64) {
         let mut state = self.write();
-        let length = state.bytes - state.file_bytes;
-        state.file_bytes = state.bytes;
-        state.tail = VecDeque::new();
-        length
+        let files = self.file.files();
+        state.written = end;
+        while state.waiting > 0 {
+            let length = state.tail[state.tail.len() - state.waiting].bytes.len();
+            if state.file_bytes + widen(length) > end {
+                break;
+            }
+            state.file_bytes += widen(length);
+            state.waiting -= 1;
+            state.kept += length;
+            files.take_kept(length);
+        }
+        while state.kept > KEPT_BYTES_MAX || (state.kept > 0 && files.is_keeping_too_much()) {
+            let freed = state.tail.pop_front().map_or(0, |batch| batch.bytes.len());
+            state.kept -= freed;
+            files.give_kept(freed);
+        }
+    }
+
+    /// Keeps nothing in memory that is in the file.
+    pub(crate) fn keep_nothing(&self) {
+        let mut state = self.write();
+        let kept = state.tail.len() - state.waiting;
+        state.tail.drain(..kept);
+        self.file.files().give_kept(std::mem::take(&mut state.kept));
     }
 
     /// Takes batches out of the tail, or says where in the file the next one is. One look under
@@ -173,13 +220,19 @@ impl Active {
     }
 }
 
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.file.files().give_kept(self.read().kept);
+    }
+}
+
 impl State {
     /// The largest timestamp; `None` when nothing is known of what was in the file at open.
     pub(crate) fn max_timestamp(&self) -> Option<TimestampMs> {
         if self.unscanned.is_some() { None } else { self.index.max_timestamp }
     }
 
-    /// The first offset that is not in the file.
+    /// The first offset that is in memory.
     pub(crate) fn tail_start(&self) -> Offset {
         self.tail.front().map_or(self.next, |batch| batch.base)
     }

@@ -21,7 +21,7 @@ use crate::file_name::{Kind, sibling};
 use crate::index::StoredPlace;
 use crate::index_file;
 use crate::metrics;
-use crate::open_files::WriteFile;
+use crate::open_files::{Extent, WriteFile};
 use crate::reader::SegmentReader;
 use crate::recovery::{self, Recovered};
 use crate::view::{Shared, View};
@@ -180,7 +180,7 @@ impl SegmentLog {
         self.config.open_files.take_tail(length);
         let waiting = self.waiting_bytes();
         if waiting >= TAIL_BYTES_MAX || self.config.open_files.is_memory_full() {
-            self.write_tail()?;
+            self.write_tail(Extent::Pages)?;
         }
         Ok(())
     }
@@ -192,7 +192,8 @@ impl SegmentLog {
     pub fn flush(&mut self) -> Result<LogEnd, WriteError> {
         self.check_running()?;
         quipu_failpoint::hit("segment.flush.before");
-        self.write_tail()?;
+        self.write_tail(Extent::All)?;
+        self.active.keep_nothing();
         self.flush_files().map_err(|failure| self.stop(failure))?;
         Ok(self.end())
     }
@@ -263,7 +264,7 @@ impl SegmentLog {
     /// When `base` is below the log's end: offsets are never used twice.
     pub fn reset(&mut self, base: Offset) {
         assert!(base >= self.end().next, "a reset never goes back");
-        let (bytes, waiting) = (self.active.read().file_bytes, self.waiting_bytes());
+        let (bytes, waiting) = (self.active.read().written, self.waiting_bytes());
         if bytes > 0 {
             self.retired.push(Retired { file: Arc::clone(&self.active.file), bytes });
         }
@@ -341,7 +342,7 @@ impl SegmentLog {
 
     fn waiting_bytes(&self) -> u64 {
         let state = self.active.read();
-        state.bytes - state.file_bytes
+        state.bytes - state.written
     }
 }
 

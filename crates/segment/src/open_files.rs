@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use quipu_disk::{Disk, DiskFile, OpenMode, Writeback};
+use bytes::Bytes;
+use quipu_disk::{Disk, DiskFile, OpenMode, PAGE_BYTES, PageBuffer, Writeback};
 
 use crate::index::SparseIndex;
+use crate::window::{to_usize, widen};
 
 /// Files kept open for readers, with their indexes (up to 192 KiB each at the default sizes).
 const READ_MAX: usize = 256;
@@ -18,6 +21,15 @@ const READ_MAX: usize = 256;
 const WRITE_MAX_DEFAULT: usize = 512;
 /// Appended bytes in memory, over all logs; beyond, appends are written at once.
 const TAIL_BYTES_MAX: usize = 64 << 20;
+/// Written bytes that stay in memory for those who read along, over all logs.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Buffers for direct writes that are kept, and the memory each may keep.
+const PAGE_BUFFERS_KEPT: usize = 2;
+const PAGE_BUFFER_BYTES: usize = 1 << 20;
+
+/// Fewer are written through the page cache: there a disk's round trip costs more than the copy.
+const DIRECT_BYTES_MIN: usize = 64 << 10;
+const PAGE: u64 = PAGE_BYTES as u64;
 
 /// Open files and memory that the logs of a process share. Clones share it.
 #[derive(Clone)]
@@ -30,6 +42,9 @@ struct Shared {
     writers: AtomicUsize,
     writers_max: usize,
     tail_bytes: AtomicUsize,
+    kept_bytes: AtomicUsize,
+    /// For whoever writes directly next.
+    buffers: Mutex<Vec<PageBuffer>>,
     last_id: AtomicU64,
 }
 
@@ -62,6 +77,8 @@ impl OpenFiles {
                 writers: AtomicUsize::new(0),
                 writers_max,
                 tail_bytes: AtomicUsize::new(0),
+                kept_bytes: AtomicUsize::new(0),
+                buffers: Mutex::default(),
                 last_id: AtomicU64::new(0),
             }),
         }
@@ -82,6 +99,36 @@ impl OpenFiles {
 
     pub(crate) fn give_tail(&self, bytes: usize) {
         self.shared.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether what is written must leave memory.
+    pub(crate) fn is_keeping_too_much(&self) -> bool {
+        self.kept_bytes() > KEPT_BYTES_MAX
+    }
+
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.shared.kept_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_kept(&self, bytes: usize) {
+        self.shared.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_kept(&self, bytes: usize) {
+        self.shared.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Does something with an empty buffer.
+    pub(crate) fn with_buffer<T>(&self, act: impl FnOnce(&mut PageBuffer) -> T) -> T {
+        let buffers = || self.shared.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = buffers().pop().unwrap_or_default();
+        let done = act(&mut buffer);
+        buffer.clear(PAGE_BUFFER_BYTES);
+        let mut kept = buffers();
+        if kept.len() < PAGE_BUFFERS_KEPT {
+            kept.push(buffer);
+        }
+        done
     }
 
     /// Files open for writing.
@@ -125,6 +172,7 @@ impl fmt::Debug for OpenFiles {
             .field("reads", &self.reads().open.len())
             .field("writers", &self.writers())
             .field("tail_bytes", &self.tail_bytes())
+            .field("kept_bytes", &self.kept_bytes())
             .finish()
     }
 }
@@ -151,6 +199,10 @@ impl SegmentFile {
 
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.disk
+    }
+
+    pub(crate) fn files(&self) -> &OpenFiles {
+        &self.files
     }
 
     /// The file, open for reading.
@@ -211,6 +263,28 @@ impl fmt::Debug for SegmentFile {
     }
 }
 
+/// How much of what waits is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    All,
+    /// What can be written at best: the last page, while it is not full, may wait.
+    Pages,
+}
+
+/// A part of bytes that lie one behind the other in pieces.
+fn slices(pieces: &[Bytes], part: Range<usize>) -> Vec<IoSlice<'_>> {
+    let mut at = 0;
+    let mut slices = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let within = |place: usize| place.clamp(at, at + piece.len()) - at;
+        slices.push(IoSlice::new(&piece[within(part.start)..within(part.end)]));
+        at += piece.len();
+    }
+    slices.retain(|slice| !slice.is_empty());
+    slices
+}
+
 /// A file with bytes that may not be on disk yet.
 #[derive(Debug)]
 pub(crate) struct WriteFile {
@@ -221,6 +295,33 @@ pub(crate) struct WriteFile {
 }
 
 impl WriteFile {
+    /// Writes bytes that begin at `at`, as many of them as `extent` says; gives the place where it
+    /// ended. What is large goes past the page cache in whole pages: there it would be copied into
+    /// memory that is cold, and push out what others read.
+    pub(crate) fn write(&mut self, bytes: &[Bytes], at: u64, extent: Extent) -> io::Result<u64> {
+        let length: usize = bytes.iter().map(Bytes::len).sum();
+        let head = to_usize(at.next_multiple_of(PAGE) - at).min(length);
+        let pages = (length - head) - (length - head) % PAGE_BYTES;
+        if pages < DIRECT_BYTES_MIN {
+            self.file.write_all_vectored_at(&slices(bytes, 0..length), at)?;
+            self.writeback.grown(&*self.file, at + widen(length));
+            return Ok(at + widen(length));
+        }
+        self.file.write_all_vectored_at(&slices(bytes, 0..head), at)?;
+        let (from, end) = (at + widen(head), at + widen(head + pages));
+        self.files.with_buffer(|buffer| {
+            buffer.reserve(pages);
+            slices(bytes, head..head + pages).iter().for_each(|it| buffer.extend_from_slice(it));
+            self.file.write_pages(buffer, from)
+        })?;
+        self.writeback = Writeback::behind(end);
+        if extent == Extent::Pages {
+            return Ok(end);
+        }
+        self.file.write_all_vectored_at(&slices(bytes, head + pages..length), end)?;
+        Ok(at + widen(length))
+    }
+
     /// Whether it must not stay open.
     pub(crate) fn is_one_too_many(&self) -> bool {
         self.files.writers() > self.files.shared.writers_max

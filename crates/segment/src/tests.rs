@@ -16,6 +16,7 @@ mod compressed;
 mod concurrent;
 mod damage;
 mod extents;
+mod large;
 mod looks;
 mod mends;
 mod opening;

@@ -8,10 +8,10 @@ const ENOUGH: usize = 8_192;
 const WRITERS_MAX: usize = 16_384;
 
 /// Raises the soft limit of open files to the hard one and gives segment writers their share: one
-/// half, the rest is for readers, sockets and the key-value store.
+/// half, of which each may take two; the rest is for readers, sockets and the key-value store.
 pub(crate) fn writers_max() -> usize {
     let limit = raise();
-    let writers = (limit / 2).clamp(1, WRITERS_MAX);
+    let writers = (limit / 4).clamp(1, WRITERS_MAX);
     if limit < ENOUGH {
         tracing::warn!(
             limit,

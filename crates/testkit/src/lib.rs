@@ -7,6 +7,7 @@
 
 mod cluster;
 pub mod dataset;
+pub mod document;
 pub mod failpoints;
 mod ledger;
 pub mod metrics;

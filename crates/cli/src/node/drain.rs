@@ -67,10 +67,10 @@ fn local(settings: &ServeArgs) -> anyhow::Result<Target> {
 
 /// Where a listener is reached from its own machine.
 fn dialled(listener: SocketAddr) -> SocketAddr {
-    let address = match listener.ip() {
-        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        address => address,
+    let address: IpAddr = match listener.ip() {
+        named if !named.is_unspecified() => named,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
     SocketAddr::new(address, listener.port())
 }

@@ -1,6 +1,6 @@
 //! The active segment of a log: written, sealed, followed by the next.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::active::Active;
 use crate::error::{FileFailure, ReadError, WriteError};
 use crate::index_file;
 use crate::metrics;
-use crate::open_files::WriteFile;
+use crate::open_files::{Extent, WriteFile};
 use crate::recovery::segment_file;
 use crate::scan;
 use crate::sealed::Sealed;
@@ -82,43 +82,36 @@ impl SegmentLog {
         Ok(first.header.max_timestamp)
     }
 
-    /// Writes what waits in memory, with one call.
-    pub(super) fn write_tail(&mut self) -> Result<(), WriteError> {
-        let (tail, at): (Vec<Bytes>, u64) = {
-            let state = self.active.read();
-            (state.tail.iter().map(|batch| batch.bytes.clone()).collect(), state.file_bytes)
-        };
-        if tail.is_empty() {
+    /// Writes what waits in memory.
+    pub(super) fn write_tail(&mut self, extent: Extent) -> Result<(), WriteError> {
+        let (waiting, at) = self.active.waiting();
+        if waiting.is_empty() {
             return Ok(());
         }
-        let written = self.write_at(&tail, at);
-        written.map_err(|failure| self.stop(failure))?;
-        let length = self.active.tail_is_written();
-        self.config.open_files.give_tail(to_usize(length));
-        metrics::count_written(length, self.config.open_files.tail_bytes());
+        let written = self.write_at(&waiting, at, extent);
+        let end = written.map_err(|failure| self.stop(failure))?;
+        self.active.is_written(end);
+        self.config.open_files.give_tail(to_usize(end - at));
+        metrics::count_written(end - at, self.config.open_files.tail_bytes());
         Ok(())
     }
 
-    fn write_at(&mut self, tail: &[Bytes], at: u64) -> Result<(), FileFailure> {
+    fn write_at(&mut self, bytes: &[Bytes], at: u64, extent: Extent) -> Result<u64, FileFailure> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.open_writer(at)?,
         };
-        let slices: Vec<IoSlice<'_>> = tail.iter().map(|bytes| IoSlice::new(bytes)).collect();
         quipu_failpoint::hit("segment.append.before");
-        writer
-            .file
-            .write_all_vectored_at(&slices, at)
+        let end = writer
+            .write(bytes, at, extent)
             .map_err(|error| FileFailure::new("write", &writer.path, error))?;
         quipu_failpoint::hit("segment.append.after");
-        let end = at + widen(tail.iter().map(Bytes::len).sum());
-        writer.writeback.grown(&*writer.file, end);
         if writer.is_one_too_many() {
-            Unflushed::Log(writer).flush(&self.shared.dir)
+            Unflushed::Log(writer).flush(&self.shared.dir)?;
         } else {
             self.writer = Some(writer);
-            Ok(())
         }
+        Ok(end)
     }
 
     fn open_writer(&mut self, file_bytes: u64) -> Result<WriteFile, FileFailure> {
@@ -144,7 +137,8 @@ impl SegmentLog {
 
     /// Seals the active segment and begins the next one.
     pub(super) fn roll(&mut self) -> Result<(), WriteError> {
-        self.write_tail()?;
+        self.write_tail(Extent::All)?;
+        self.active.keep_nothing();
         if self.is_inherited && self.writer.is_none() {
             // Sealed without a write: flushed all the same, or it may be longer after a power cut.
             let file_bytes = self.active.read().file_bytes;
