@@ -93,6 +93,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 mod shown {
     #[doc = include_str!("../../../README.md")]
     mod readme {}
+    #[doc = include_str!("../../../docs/monitoring.md")]
+    mod monitoring {}
     #[doc = include_str!("../../../docs/tutorial.md")]
     mod tutorial {}
 }
