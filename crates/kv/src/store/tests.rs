@@ -1,4 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io::ErrorKind;
 
 use proptest::prelude::*;
 use quipu_types::{PartitionId, PartitionIndex, ShardId, TopicId};
@@ -16,14 +18,22 @@ fn put(store: &Store, key: &Key, value: &'static str) {
     store.write(batch).unwrap();
 }
 
-/// What a process finds that starts after this one was killed: the files as they are now.
+/// What a process finds that starts after this one was killed: the files as they are now. The
+/// store removes old ones in the background: a copy during which it did is made again.
 fn after_kill(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    loop {
+        let (copy, before) = (tempfile::tempdir().unwrap(), names(dir));
+        let copy_one = |name: &OsString| std::fs::copy(dir.join(name), copy.path().join(name));
+        match before.iter().try_for_each(|name| copy_one(name).map(drop)) {
+            Ok(()) if names(dir) == before => return copy,
+            Ok(()) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+        }
     }
-    copy
+}
+
+fn names(dir: &Path) -> BTreeSet<OsString> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }
 
 #[test]
