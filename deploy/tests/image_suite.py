@@ -115,7 +115,7 @@ def check_ignore(context: Context) -> None:
         if "tests" in source.parts or source.name == "tests.rs":
             continue
         # Tests are not built into the image.
-        text = source.read_text().split("#[cfg(test)]")[0]
+        text = re.split(r"#\[cfg\((?:doc)?test\)\]", source.read_text())[0]
         for name in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', text):
             path = (source.parent / name).resolve()
             ensure(path.relative_to(ROOT).parts[0] in taken, f"{source.relative_to(ROOT)} includes {name}, which is not in the build context")
